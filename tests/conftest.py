@@ -1,0 +1,56 @@
+"""Servers that a test asks for by name, and that are gone when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import servers
+from tests.certificates import Authority
+from tests.servers import free_port, wait_for
+
+__all__ = ["free_port", "wait_for"]
+
+
+@pytest.fixture
+def mosquitto(tmp_path: Path) -> Iterator[Callable[..., servers.Server]]:
+    """mosquitto(*conf_lines) starts a stock Mosquitto, as many times as the test likes."""
+    yield from _factory(tmp_path, "mosquitto", servers.mosquitto)
+
+
+@pytest.fixture
+def amqtt(tmp_path: Path) -> Iterator[Callable[..., servers.Server]]:
+    yield from _factory(tmp_path, "amqtt", lambda folder, _: servers.amqtt(folder))
+
+
+@pytest.fixture
+def nats(tmp_path: Path) -> Iterator[Callable[..., servers.Server]]:
+    yield from _factory(tmp_path, "nats", lambda folder, _: servers.nats(folder))
+
+
+@pytest.fixture
+def mochi(tmp_path: Path) -> Iterator[Callable[..., servers.Server]]:
+    yield from _factory(tmp_path, "mochi", lambda folder, _: servers.mochi(folder))
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    """A certificate authority: authority.ca, authority.issue(name, hosts) -> (cert, key)."""
+    return Authority(tmp_path / "authority")
+
+
+def _factory(
+    folder: Path, name: str, make: Callable[[Path, tuple[str, ...]], servers.Server]
+) -> Iterator[Callable[..., servers.Server]]:
+    running: list[servers.Server] = []
+
+    def start(*lines: str) -> servers.Server:
+        server = make(folder / f"{name}-{len(running)}", lines)
+        running.append(server)
+        return server
+
+    yield start
+    for server in running:
+        server.kill()
