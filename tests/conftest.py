@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import servers
 from tests.certificates import Authority
 from tests.servers import free_port, wait_for
 
 __all__ = ["free_port", "wait_for"]
+
+# A loaded machine is slow and may not fail a test for it; in CI each run tries the same examples.
+settings.register_profile(
+    "swarming",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    derandomize=bool(os.environ.get("CI")),
+)
+settings.load_profile("swarming")
 
 
 @pytest.fixture
