@@ -21,7 +21,7 @@ $(VENV)/dev: pyproject.toml
 	@touch $@ $(VENV)/run
 
 run: $(VENV)/run ## broker, indexer, page and one agent on this machine
-	@$(BIN)/python -m bench.run
+	@$(BIN)/python -m indexer.house
 
 demo: $(VENV)/run ## the same, with a simulated swarm over a week
 	@$(BIN)/python -m bench.demo

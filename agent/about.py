@@ -1,0 +1,59 @@
+"""What ``agent/<agent>`` says, and when it is said again. Pure.
+
+This is exactly what a box shares about itself: no SSID, no MAC, no address of its own.
+"""
+
+import hashlib
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+EVERY_MS = 60_000
+HEALTH_FIELDS = ("link", "refused", "list", "paused", "here", "epoch", "access_group", "silence")
+
+
+class Announcer:
+    """Decides whether the facts are worth another retained message."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, Any] | None = None
+        self._said_at_ms = 0
+
+    def forget(self) -> None:
+        """A new connection: everything is said again at once."""
+        self._said = None
+
+    def due(self, facts: dict[str, Any], now_ms: int) -> bool:
+        """At once when link, refusals or health changed; else at most once a minute, when new."""
+        if self._said is None or _health(facts) != _health(self._said):
+            return True
+        return facts != self._said and now_ms - self._said_at_ms >= EVERY_MS
+
+    def said(self, facts: dict[str, Any], now_ms: int) -> None:
+        self._said, self._said_at_ms = facts, now_ms
+
+
+def access_group(first_hop: str | None, salt: str) -> str | None:
+    """A pseudonym for the network of the first hop, the same for all who share it.
+
+    None without a salt, or behind a private first hop, which is no sign of anything shared.
+    """
+    if not salt or first_hop is None or not ip_address(first_hop).is_global:
+        return None
+    bits = 24 if ip_address(first_hop).version == 4 else 48
+    prefix = ip_network(f"{first_hop}/{bits}", strict=False)
+    return hashlib.sha256(f"{salt} {prefix}".encode()).hexdigest()[:16]
+
+
+def _health(facts: dict[str, Any]) -> dict[str, Any]:
+    health = {name: facts.get(name) for name in HEALTH_FIELDS}
+    health["link"] = _settled(facts.get("link"))
+    health["memory"] = facts.get("journal", {}).get("memory")
+    health["clock"] = facts.get("clock", {}).get("trust")
+    return health
+
+
+def _settled(link: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The link without what wavers all the time."""
+    if link is None:
+        return None
+    return {name: link.get(name) for name in ("type", "generation", "iface", "stated")}

@@ -1,0 +1,144 @@
+"""A running agent tells its owner how it is, over an abstract Unix socket: no file, no flash.
+
+The loop hands over a snapshot of bytes; a thread gives it to whoever asks and runs as the same user
+or as root. The socket's name is made from the journal's path, so each journal has its own.
+"""
+
+import hashlib
+import os
+import socket
+import struct
+import threading
+from typing import Any
+
+from agent import strict_json, wire
+
+TIMEOUT_S = 3
+MAX_BYTES = 1024 * 1024
+
+
+class StatusError(Exception):
+    """The agent cannot be asked; one line says why."""
+
+
+class StatusServer:
+    """Answers with the newest snapshot until closed."""
+
+    def __init__(self, journal: str) -> None:
+        self.snapshot = b"{}"
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.bind(_address(journal))
+        self._socket.listen(4)
+        threading.Thread(target=self._serve, name="status", daemon=True).start()
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client, _ = self._socket.accept()
+            except OSError:
+                return  # closed
+            with client:
+                client.settimeout(TIMEOUT_S)
+                try:
+                    if _peer_uid(client) in (0, os.geteuid()):
+                        client.sendall(self.snapshot)
+                except OSError:
+                    continue  # went away before the end
+
+
+def ask(journal: str) -> dict[str, Any]:
+    """The running agent's snapshot, or StatusError."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(TIMEOUT_S)
+        try:
+            client.connect(_address(journal))
+            payload = b""
+            while (part := client.recv(65536)) and len(payload) < MAX_BYTES:
+                payload += part
+        except ConnectionRefusedError as error:
+            raise StatusError(f"no agent runs on {journal}") from error
+        except OSError as error:
+            raise StatusError(f"the agent on {journal} does not answer: {error}") from error
+    if not payload:
+        raise StatusError(f"the agent on {journal} belongs to another user")
+    try:
+        facts = strict_json.decode(payload)
+    except strict_json.JsonError as error:
+        raise StatusError(f"the agent's answer cannot be read: {error}") from error
+    return facts if isinstance(facts, dict) else {}
+
+
+def text(facts: dict[str, Any]) -> str:
+    """Ten lines for a person."""
+    about = facts.get("about", {})
+    journal = about.get("journal", {})
+    rows = [
+        ("agent", _join(about.get("agent"), f"version {about.get('version')}")),
+        ("broker", facts.get("broker") or "none reached"),
+        ("indexer", facts.get("indexer") or "none online"),
+        ("journal", _journal(journal)),
+        ("clock", _clock(about.get("clock", {}))),
+        ("link", _link(about.get("link"))),
+        ("list", _list(about.get("list", {}), about.get("refused", []))),
+        ("icmp", _join(about.get("icmp"), facts.get("icmp_advice"))),
+        ("traffic", _traffic(about.get("traffic", {}))),
+        ("last", facts.get("last") or "no result yet"),
+    ]
+    return "\n".join(f"{name:8} {said}" for name, said in rows)
+
+
+def last_word(result: dict[str, Any]) -> str:
+    """One result's body in a few words."""
+    target, error = result.get("target"), result.get("error")
+    phases, rtt = result.get("phases_ms") or {}, result.get("rtt_ms") or {}
+    ms = phases.get("total") if phases else rtt.get("avg")
+    said = [str(result.get("kind")), str(target)]
+    if ms is not None:
+        said.append(f"{ms:.1f} ms")
+    if error:
+        said.append(wire.ERRORS.get(error, error))
+    return " ".join(said)
+
+
+def _address(journal: str) -> str:
+    digest = hashlib.sha256(os.path.realpath(journal).encode()).hexdigest()[:24]
+    return f"\0swarming-agent-{digest}"
+
+
+def _peer_uid(client: socket.socket) -> int:
+    credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    return int(struct.unpack("3i", credentials)[1])
+
+
+def _join(*parts: object) -> str:
+    return ", ".join(str(part) for part in parts if part)
+
+
+def _journal(journal: dict[str, Any]) -> str:
+    said = f"{journal.get('waiting', 0)} waiting, {journal.get('evicted', 0)} evicted"
+    return f"{said}, in memory: {journal['memory']}" if journal.get("memory") else said
+
+
+def _clock(clock: dict[str, Any]) -> str:
+    age = clock.get("age_s")
+    return str(clock.get("trust", "?")) + ("" if age is None else f", vouched for {age} s ago")
+
+
+def _link(link: dict[str, Any] | None) -> str:
+    if not link:
+        return "unknown"
+    return _join(link.get("type"), link.get("iface"), link.get("stated") and "stated by the owner")
+
+
+def _list(listed: dict[str, Any], refused: list[Any]) -> str:
+    targets = listed.get("targets") or []
+    said = f"{len(targets)} targets from {listed['from']}" if listed.get("from") else "none yet"
+    return f"{said}, {len(refused)} refused" if refused else said
+
+
+def _traffic(traffic: dict[str, Any]) -> str:
+    used = traffic.get("bytes")
+    return "?" if used is None else f"{used / 1e6:.1f} MB this month"
