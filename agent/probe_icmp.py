@@ -1,0 +1,172 @@
+"""ICMP ping: some echoes to one address, and when each came back.
+
+Three methods, the best that the box allows: an unprivileged ICMP socket, a raw socket, the system's
+`ping`. The calling thread paces, sends, and keeps the table of echoes in flight; one receive thread
+a ping only stamps what arrives.
+"""
+
+import contextlib
+import os
+import secrets
+import sys
+import threading
+import time
+from typing import Any
+
+from agent import icmp_packet, icmp_socket, ping_command
+from agent.icmp_packet import Counted, InFlight
+from agent.ping_command import Plan
+
+_GROUPS = "/proc/sys/net/ipv4/ping_group_range"
+_NOTHING = Counted((), (), ())
+_SLICE_S = 0.1  # how often a wait looks for a stop
+_FIRST_LOOK_S = 0.002
+
+
+class Pinger:
+    """Pings one address at a time, or several from several threads, by methods chosen once."""
+
+    def __init__(self, methods: dict[int, str | None], programs: dict[int, str | None]) -> None:
+        """Both by family: "dgram", "raw", "ping" or None; and the path of the system's ping."""
+        self.methods = methods
+        self._programs = programs
+        self._closed = threading.Event()
+
+    @property
+    def method(self) -> str | None:
+        """The method for IPv4, or the one for IPv6 where there is no IPv4."""
+        return self.methods[4] or self.methods[6]
+
+    @property
+    def advice(self) -> str | None:
+        """The one command that would allow a better method."""
+        return None if self.method == "dgram" else advice()
+
+    def ping(
+        self,
+        ip: str,
+        family: int,
+        count: int = 10,
+        interval_s: float = 1.0,
+        timeout_s: float = 5.0,
+        ttl: int | None = None,
+        stop: threading.Event | None = None,
+    ) -> dict[str, Any]:
+        """A result's body. A stopped ping tells only of the echoes that were settled by then."""
+        plan = Plan(ip, family, count, interval_s, timeout_s, ttl)
+        return icmp_packet.body_of(self._carry_out(plan, stop), ip, family, self.methods[family])
+
+    def who_answers(
+        self,
+        ip: str,
+        family: int,
+        ttl: int,
+        timeout_s: float = 2.0,
+        stop: threading.Event | None = None,
+    ) -> tuple[str, str | None] | None:
+        """One echo that may go `ttl` hops: who answered it, and with which error word if any."""
+        counted = self._carry_out(Plan(ip, family, 1, 1.0, timeout_s, ttl), stop)
+        if not counted.answered_by or counted.answered_by[0] is None:
+            return None
+        return counted.answered_by[0], counted.words[0] if counted.words else None
+
+    def close(self) -> None:
+        """Every ping under way ends within 0.2 s, and a later one at once."""
+        self._closed.set()
+
+    def _carry_out(self, plan: Plan, stop: threading.Event | None) -> Counted:
+        method, program = self.methods[plan.family], self._programs.get(plan.family)
+        pause = _Pause(stop, self._closed)
+        if pause.over():
+            return _NOTHING
+        if method == "ping" and program is not None:
+            return ping_command.run(program, plan, pause.over)
+        if method not in ("dgram", "raw"):
+            return _NOTHING._replace(words=("permission",))
+        try:
+            return _exchange(method, plan, pause)
+        except PermissionError:
+            return _NOTHING._replace(words=("permission",))
+        except OSError:  # the box has lost this family, or this address's interface
+            return _NOTHING._replace(words=("no_route",))
+
+
+def open_pinger() -> Pinger:
+    """A pinger with the best method that this box allows, for each family."""
+    programs = {family: ping_command.find(family) for family in (4, 6)}
+    return Pinger({family: _best_method(family, programs[family]) for family in (4, 6)}, programs)
+
+
+def advice() -> str:
+    """The command, for root, that lets this very program use a better kind of socket."""
+    if os.path.exists(_GROUPS):
+        return "sysctl -w net.ipv4.ping_group_range='0 2147483647'"
+    return f"setcap cap_net_raw+ep {os.path.realpath(sys.executable)}"
+
+
+def _best_method(family: int, program: str | None) -> str | None:
+    for method in ("dgram", "raw"):
+        with contextlib.suppress(OSError), icmp_socket.open_socket(method, family):
+            return method
+    return "ping" if program else None
+
+
+class _Pause:
+    """Waiting that a stop or a close cuts short."""
+
+    def __init__(self, stop: threading.Event | None, closed: threading.Event) -> None:
+        self._first, self._second = stop or closed, closed
+
+    def over(self) -> bool:
+        return self._first.is_set() or self._second.is_set()
+
+    def until(self, at_ns: int) -> bool:
+        """Wait; true if stopped."""
+        while (left_ns := at_ns - time.monotonic_ns()) > 0 and not self.over():
+            self._first.wait(min(_SLICE_S, left_ns / 1e9))
+        return self.over()
+
+
+def _exchange(method: str, plan: Plan, pause: _Pause) -> Counted:
+    """Send the echoes, never closer than the interval; wait for what may still come in time."""
+    address = icmp_socket.address_of(plan.ip, plan.family)
+    ident = secrets.randbelow(0x10000)
+    table = InFlight(
+        round(plan.timeout_s * 1e9),
+        ident if method == "raw" else None,  # the kernel checks its own for an unprivileged socket
+        icmp_socket.packed(plan.ip),
+    )
+    with icmp_socket.open_socket(method, plan.family, plan.ttl) as sock:
+        receiver = icmp_socket.Receiver(sock, method, plan.family)
+        receiver.start()
+        try:
+            next_ns = 0
+            for seq in range(plan.echoes):
+                if pause.until(next_ns):
+                    break
+                token = secrets.token_bytes(icmp_packet.TOKEN_BYTES)
+                packet = icmp_packet.encode_echo(plan.family, ident, seq, token)
+                sent_ns, word = icmp_socket.send(sock, packet, address)
+                table.sent(seq, token, sent_ns, word)
+                next_ns = time.monotonic_ns() + round(plan.interval_s * 1e9)
+                _take(receiver, table)
+            _await_rest(receiver, table, pause)
+        finally:
+            receiver.end()
+    _take(receiver, table)
+    return table.counted(time.monotonic_ns())
+
+
+def _await_rest(receiver: icmp_socket.Receiver, table: InFlight, pause: _Pause) -> None:
+    look_s = _FIRST_LOOK_S
+    _take(receiver, table)
+    while not table.settled(now_ns := time.monotonic_ns()):
+        if pause.until(now_ns + round(look_s * 1e9)):
+            return
+        look_s = min(_SLICE_S, look_s * 2)
+        _take(receiver, table)
+
+
+def _take(receiver: icmp_socket.Receiver, table: InFlight) -> None:
+    for message in receiver.messages():
+        table.take(message.what, message.arrived_ns, message.source, message.source_name)
