@@ -1,0 +1,216 @@
+"""What is read from the SQLite store: plain functions of a connection that only look."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any, NamedTuple
+
+from agent.wire import Result
+from indexer import rollup
+from indexer.rollup import HOUR_S, LEVELS_S
+from indexer.sqlite_tables import HOUR_MS, JOINS, RESULT, result
+from indexer.store import Bucket
+
+RAW_FROM = "raw from hour"  # the fact: raw results of earlier hours are dropped
+
+
+class Wanted(NamedTuple):
+    """Which pairs: None is any."""
+
+    agent: str | None = None
+    target: str | None = None
+    kind: str | None = None
+
+    def condition(self) -> tuple[str, list[str]]:
+        """SQL for pairs p, and its parameters."""
+        asked = [(name, value) for name, value in self._asdict().items() if value is not None]
+        return " AND ".join(["1", *(f"p.{name} = ?" for name, _ in asked)]), [v for _, v in asked]
+
+
+def results(
+    db: sqlite3.Connection,
+    since_ms: int,
+    until_ms: int,
+    wanted: Wanted,
+    *,
+    newest_first: bool = False,
+) -> Iterator[Result]:
+    """By time. Walks hour by hour, so no long transaction holds the log of a busy store."""
+    hour = _next_hour(db, since_ms, until_ms, newest_first)
+    while hour is not None:
+        since_ms, until_ms, rows = _hour(db, hour, since_ms, until_ms, wanted, newest_first)
+        yield from map(result, rows)
+        hour = _next_hour(db, since_ms, until_ms, newest_first)
+
+
+def _next_hour(
+    db: sqlite3.Connection, since_ms: int, until_ms: int, newest_first: bool
+) -> int | None:
+    """The first hour that has results at all: an empty year costs one look."""
+    end = "max" if newest_first else "min"
+    hours = (since_ms // HOUR_MS, -(-until_ms // HOUR_MS))
+    found = db.execute(f"SELECT {end}(hour) FROM results WHERE hour >= ? AND hour < ?", hours)
+    hour: int | None = found.fetchone()[0]
+    return hour
+
+
+def _hour(
+    db: sqlite3.Connection,
+    hour: int,
+    since_ms: int,
+    until_ms: int,
+    wanted: Wanted,
+    newest_first: bool,
+) -> tuple[int, int, list[tuple[Any, ...]]]:
+    """The rows of one hour, and what is left of the range."""
+    condition, values = wanted.condition()
+    # A cross join keeps the order of the loops: pairs first when some are named, else the hour.
+    tables = f"results r {JOINS}"
+    if values:
+        tables = "pairs p CROSS JOIN results r ON r.pair = p.id JOIN epochs e ON e.id = r.id >> 32"
+    rows = db.execute(
+        f"""SELECT {RESULT}, r.body FROM {tables}
+            WHERE r.hour = ? AND r.time_ms >= ? AND r.time_ms < ? AND {condition}
+            ORDER BY r.time_ms {"DESC" if newest_first else ""}, r.id""",
+        (hour, since_ms, until_ms, *values),
+    ).fetchall()
+    if newest_first:
+        return since_ms, min(until_ms, hour * HOUR_MS), rows
+    return max(since_ms, (hour + 1) * HOUR_MS), until_ms, rows
+
+
+def latest(db: sqlite3.Connection, since_ms: int, unsynced: bool) -> list[Result]:
+    rows = db.execute(
+        f"""SELECT {RESULT}, r.body FROM latest l JOIN results r ON r.id = l.result {JOINS}
+            WHERE l.unsynced = ? AND l.time_ms >= ? ORDER BY p.agent, p.target, p.kind""",
+        (unsynced, since_ms),
+    )
+    return list(map(result, rows))
+
+
+def targets(db: sqlite3.Connection, since_ms: int) -> list[str]:
+    rows = db.execute(
+        """SELECT DISTINCT p.target FROM latest l JOIN pairs p ON p.id = l.pair
+           WHERE l.time_ms >= ? AND p.kind NOT IN ('ladder', 'lost') ORDER BY 1""",
+        (since_ms,),
+    )
+    return [target for (target,) in rows]
+
+
+def raw_from_hour(db: sqlite3.Connection) -> int | None:
+    row = db.execute("SELECT value FROM facts WHERE key = ?", (RAW_FROM,)).fetchone()
+    return None if row is None else int(row[0])
+
+
+# --- buckets ------------------------------------------------------------------------------------
+
+
+def buckets(
+    db: sqlite3.Connection, since_ms: int, until_ms: int, step_s: int, wanted: Wanted
+) -> list[Bucket]:
+    """The longest roll-ups that fit into the step, or raw; by agent, target, kind, start."""
+    since_ms -= since_ms % (step_s * 1000)
+    level = rollup.level(step_s)
+    if level is None:
+        found = _short(db, since_ms, until_ms, step_s, wanted)
+    else:
+        found = _long(db, (since_ms // 1000, -(-until_ms // 1000)), level, step_s, wanted)
+    found.sort(key=itemgetter(0, 1, 2, 3))
+    return found
+
+
+def _short(
+    db: sqlite3.Connection, since_ms: int, until_ms: int, step_s: int, wanted: Wanted
+) -> list[Bucket]:
+    """From raw; from hours where raw is dropped."""
+    raw_from_ms = (raw_from_hour(db) or since_ms // HOUR_MS) * HOUR_MS
+    old_ms = min(until_ms, raw_from_ms)
+    found = buckets(db, since_ms, old_ms, HOUR_S, wanted) if since_ms < old_ms else []
+    kind = "ladder" if wanted.kind in rollup.RUNGS else wanted.kind
+    raw = results(db, max(since_ms, raw_from_ms), until_ms, wanted._replace(kind=kind))
+    fresh = rollup.from_raw(raw, step_s)
+    return found + [each for each in fresh if wanted.kind in (None, each.kind)]
+
+
+def _long(
+    db: sqlite3.Connection, range_s: tuple[int, int], level: int, step_s: int, wanted: Wanted
+) -> list[Bucket]:
+    """Roll-ups as they stand where the step is theirs; merged where it is longer.
+
+    What is dirty is dirty at every level above, so a long period that is not rolled up yet (today)
+    is made of the shorter ones that are. Only an hour is told as it stands, dirty or not.
+    """
+    rows = _rollups(db, range_s, level, None, wanted)
+    whole = [_bucket(row) for row in rows] if step_s == level else []
+    pieces = [] if step_s == level else rows
+    below = LEVELS_S[: LEVELS_S.index(level) + 1]
+    for kept, dirty in zip(below[:-1], below[1:], strict=True):
+        pieces += _rollups(db, range_s, kept, dirty, wanted)
+    pieces.sort(key=itemgetter(3))
+    return whole + rollup.from_rollups(((_bucket(row), row[-1]) for row in pieces), step_s)
+
+
+_COLUMNS = """p.agent, p.target, r.kind, r.start_s * 1000, r.step_s, r.count, r.ok, r.sent,
+    r.received, r.min_ms, r.p10_ms, r.p25_ms, r.median_ms, r.p75_ms, r.p90_ms, r.max_ms,
+    r.errors, r.phases, r.links, r.ips, r.sketches"""
+
+
+def _rollups(
+    db: sqlite3.Connection,
+    range_s: tuple[int, int],
+    step_s: int,
+    dirty_s: int | None,
+    wanted: Wanted,
+) -> list[tuple[Any, ...]]:
+    """The clean roll-ups of one level; only those in dirty periods of this length, if given."""
+    condition, values = wanted._replace(kind=None).condition()
+    kinds = rollup.BUCKET_KINDS if wanted.kind is None else (wanted.kind,)
+    marks = ", ".join("?" * len(kinds))
+    if dirty_s is None:
+        tables = "pairs p CROSS JOIN rollups r ON r.start_s >= ? AND r.start_s < ?"
+    else:
+        tables = f"""dirty d CROSS JOIN pairs p ON p.id = d.pair
+            AND d.step_s = {dirty_s} AND d.start_s >= ? AND d.start_s < ?
+            CROSS JOIN rollups r ON r.start_s >= d.start_s AND r.start_s < d.start_s + d.step_s"""
+    clean = """AND NOT EXISTS (SELECT 1 FROM dirty x
+        WHERE x.step_s = r.step_s AND x.start_s = r.start_s AND x.pair = r.pair)"""
+    return db.execute(
+        f"""SELECT {_COLUMNS} FROM {tables}
+            WHERE r.step_s = {step_s} AND r.pair = p.id AND r.kind IN ({marks})
+            AND {condition} {clean if step_s != HOUR_S else ""}""",
+        (*range_s, *kinds, *values),
+    ).fetchall()
+
+
+def _bucket(row: tuple[Any, ...]) -> Bucket:
+    """Of _COLUMNS."""
+    errors, phases, links, ips = row[16:20]
+    return Bucket._make(
+        (
+            *row[:16],
+            json.loads(errors) if errors else {},
+            json.loads(phases) if phases else {},
+            _words(links),
+            _words(ips),
+        )
+    )
+
+
+@lru_cache(4096)
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
+
+
+def rolled_up(
+    db: sqlite3.Connection, pair: int, since_s: int, until_s: int, step_s: int
+) -> list[tuple[Bucket, bytes]]:
+    """The roll-ups of one pair at one level, by time, to be merged into a longer one."""
+    rows = db.execute(
+        f"""SELECT {_COLUMNS} FROM rollups r JOIN pairs p ON p.id = r.pair
+            WHERE r.step_s = ? AND r.pair = ? AND r.kind IN (?, ?, ?, ?)
+            AND r.start_s >= ? AND r.start_s < ? ORDER BY r.start_s""",
+        (step_s, pair, *rollup.BUCKET_KINDS, since_s, until_s),
+    )
+    return [(_bucket(row), row[-1]) for row in rows]

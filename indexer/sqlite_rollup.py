@@ -1,0 +1,122 @@
+"""Roll-ups of the SQLite store: marked dirty with the results, recomputed from raw, kept for ever.
+
+- Every commit of results marks the hours that it touched, and all longer periods around them.
+- A roll-up is replaced, never added to, in the transaction that clears its mark.
+- Hours are made of raw at once; longer ones when they are over and nothing below is dirty.
+- Raw results of an hour go only after its roll-up was made of them; from then on the hour takes
+  no more results, so it is never recomputed to less.
+All functions want to be inside a transaction of their caller.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterable
+
+from indexer import rollup
+from indexer.rollup import HOUR_S, LEVELS_S, Tally
+from indexer.sqlite_read import RAW_FROM, raw_from_hour, rolled_up
+from indexer.sqlite_tables import unpack_body
+from indexer.store import Bucket
+
+_BELOW = dict(zip(LEVELS_S[1:], LEVELS_S[:-1], strict=True))
+_DUE = "(step_s = 3600 OR start_s + step_s <= :now_s)"
+
+
+def mark(db: sqlite3.Connection, touched: Iterable[tuple[int, int]]) -> None:
+    """Of each (hour, pair) everything that is made of it has to be made again."""
+    periods = {
+        (level, hour * HOUR_S // level * level, pair)
+        for hour, pair in touched
+        for level in LEVELS_S
+    }
+    db.executemany("INSERT OR IGNORE INTO dirty VALUES (?, ?, ?)", periods)
+
+
+def left(db: sqlite3.Connection, now_ms: int) -> int:
+    """How many roll-ups are due."""
+    found = db.execute(f"SELECT count(*) FROM dirty WHERE {_DUE}", {"now_s": now_ms // 1000})
+    return int(found.fetchone()[0])
+
+
+def roll(db: sqlite3.Connection, now_ms: int, limit: int) -> int:
+    """Makes at most limit roll-ups that are due, the shortest and newest first; how many."""
+    done = 0
+    for level in LEVELS_S:
+        due = db.execute(
+            f"""SELECT start_s, pair FROM dirty WHERE step_s = :level AND {_DUE}
+                ORDER BY start_s DESC LIMIT :limit""",
+            {"level": level, "now_s": now_ms // 1000, "limit": limit - done},
+        ).fetchall()
+        for start_s, pair in due:
+            _roll_one(db, level, start_s, pair)
+        done += len(due)
+        if done >= limit:  # so the next level finds nothing dirty below
+            break
+    return done
+
+
+def _roll_one(db: sqlite3.Connection, level: int, start_s: int, pair: int) -> None:
+    if level == HOUR_S:
+        _keep(db, level, start_s, pair, _hour(db, start_s // HOUR_S, pair))
+    else:
+        pieces = rolled_up(db, pair, start_s, start_s + level, _BELOW[level])
+        _keep(db, level, start_s, pair, rollup.merged(pieces))
+    db.execute(
+        "DELETE FROM dirty WHERE step_s = ? AND start_s = ? AND pair = ?", (level, start_s, pair)
+    )
+
+
+def _hour(db: sqlite3.Connection, hour: int, pair: int) -> dict[str, Tally]:
+    rows = db.execute(
+        """SELECT body FROM results WHERE hour = ? AND pair = ? AND clock != 'unsynced'
+           ORDER BY time_ms""",
+        (hour, pair),
+    )
+    return rollup.tallies(unpack_body(body) for (body,) in rows)
+
+
+def _keep(
+    db: sqlite3.Connection, level: int, start_s: int, pair: int, found: dict[str, Tally]
+) -> None:
+    for kind, total in found.items():
+        told = rollup.bucket("", "", kind, start_s * 1000, level, total)
+        db.execute(
+            f"REPLACE INTO rollups VALUES ({', '.join('?' * 20)})",
+            (level, pair, kind, start_s, *told[5:16], *_words(told), total.sketches()),
+        )
+
+
+def _words(told: Bucket) -> tuple[str | None, str | None, str, str]:
+    return (
+        json.dumps(told.errors) if told.errors else None,
+        json.dumps(told.phases_ms) if told.phases_ms else None,
+        json.dumps(told.links),
+        json.dumps(told.ips),
+    )
+
+
+# --- retention ----------------------------------------------------------------------------------
+
+
+def drop_hour(db: sqlite3.Connection, before_hour: int) -> int | None:
+    """Drops raw of the earliest hour that is before this one, rolled up first; how many rows.
+
+    None: there is none left, and from now on no result of those hours is taken.
+    """
+    hour = db.execute("SELECT min(hour) FROM results WHERE hour < ?", (before_hour,)).fetchone()[0]
+    if hour is None:
+        _take_from(db, before_hour)
+        return None
+    dirty = db.execute(
+        "SELECT pair FROM dirty WHERE step_s = ? AND start_s = ?", (HOUR_S, hour * HOUR_S)
+    ).fetchall()
+    for (pair,) in dirty:
+        _roll_one(db, HOUR_S, hour * HOUR_S, pair)
+    db.execute("DELETE FROM latest WHERE time_ms < ?", ((hour + 1) * HOUR_S * 1000,))
+    _take_from(db, hour + 1)
+    return db.execute("DELETE FROM results WHERE hour = ?", (hour,)).rowcount
+
+
+def _take_from(db: sqlite3.Connection, hour: int) -> None:
+    hour = max(hour, raw_from_hour(db) or hour)
+    db.execute("REPLACE INTO facts (key, value) VALUES (?, ?)", (RAW_FROM, str(hour)))
