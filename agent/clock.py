@@ -18,6 +18,8 @@ NS_PER_MS = 1_000_000
 BUILT_MS = 1_735_689_600_000  # 2025-01-01: no clock of this program can be right before it
 INDEXER_AFTER_S = 300.0  # connected without a source: the indexer's time is taken
 UNSYNCED_AFTER_S = 600.0  # connected without any: the results go, and say so
+ASK_EVERY_S = 60.0
+ASK_AGAIN_S = 600.0  # once a source has vouched
 HELPER_TIMEOUT_S = 2.0
 HELPER_BYTES = 64 * 1024
 _AGREE_NS = 2 * NS_PER_S  # an indexer's time is good to the second: closer than this is agreement
@@ -64,6 +66,7 @@ class Evidence(NamedTuple):
     wall_ms: int
     built_ms: int
     newest_known_ms: int | None  # the newest time in the journal
+    asked: bool  # the sources have been, once
     vouched: bool  # in this boot, by a source
     denied: bool  # a source says "not synchronised", and no real-time clock set it
     indexer: bool  # a live indexer told its time
@@ -79,7 +82,7 @@ def judge(evidence: Evidence) -> str:
         return "indexer"
     newest_ms = evidence.newest_known_ms
     back_in_time = newest_ms is not None and evidence.wall_ms < newest_ms
-    if not (before_build or back_in_time or evidence.denied):
+    if evidence.asked and not (before_build or back_in_time or evidence.denied):
         return "unknown"
     return "unsynced" if evidence.connected_s >= UNSYNCED_AFTER_S else "waiting"
 
@@ -98,6 +101,7 @@ class Clock:
         self._began_ns = boot_ns
         self._newest_known_ms = newest_known_ms
         self._built_ms = built_ms
+        self._asked = False
         self._vouched_ns: int | None = None  # boot clock
         self._denied = False
         self._indexer: tuple[int, int] | None = None  # heard at (boot clock), offset
@@ -106,6 +110,7 @@ class Clock:
 
     def heard(self, facts: Facts, boot_ns: int, wall_ns: int) -> None:
         """What ``ask`` brought. Once vouched for in this boot, a clock only ages."""
+        self._asked = True
         if facts.synchronised:
             age_ns = 0
             if facts.vouched_ms is not None:
@@ -135,6 +140,11 @@ class Clock:
             self._connected_ns += boot_ns - self._connected_since_ns
         self._connected_since_ns = None
 
+    @property
+    def ask_every_s(self) -> float:
+        """How long until the sources should be asked again."""
+        return ASK_EVERY_S if self._vouched_ns is None else ASK_AGAIN_S
+
     def reading(self, boot_ns: int, wall_ns: int) -> Reading:
         """The time now, and its trust."""
         trust = judge(self._evidence(boot_ns, wall_ns))
@@ -157,6 +167,7 @@ class Clock:
             wall_ms=wall_ns // NS_PER_MS,
             built_ms=self._built_ms,
             newest_known_ms=self._newest_known_ms,
+            asked=self._asked,
             vouched=self._vouched_ns is not None,
             denied=self._denied,
             indexer=self._indexer is not None,

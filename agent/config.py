@@ -7,13 +7,15 @@ in it). The pace of the probes is not here: nobody can configure it.
 import argparse
 import math
 import os
+import ssl
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
 
-from agent import connection, wire
+from agent import wire
+from agent.dial import Broker, BrokerError, parse_broker
 from agent.linkguess import TYPES
 from agent.targets import Network
 
@@ -36,7 +38,7 @@ class ConfigError(Exception):
 class Config:
     """All that the owner of the box decides."""
 
-    brokers: tuple[connection.Broker, ...]
+    brokers: tuple[Broker, ...]
     name: str | None  # None: names.settle finds one
     journal: str
     targets: str | None  # as given; targets.parse_list reads it like a list from ``watch``
@@ -123,7 +125,7 @@ def add_brokers(parser: argparse.ArgumentParser) -> None:
 
 def parse(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Config:
     """The Config of one command line. argparse itself ends the process at an unknown flag."""
-    return load(build_parser().parse_args(argv), environ)
+    return load(build_parser().parse_intermixed_args(argv), environ)
 
 
 def load(flags: argparse.Namespace, environ: Mapping[str, str] | None = None) -> Config:
@@ -170,7 +172,7 @@ def _from_file(path: str) -> dict[str, Any]:
         if name not in _NAMES and name != "brokers":
             raise ConfigError(f"config {path}: there is no setting {key!r}")
         if name in _FOLDER_OF_FILES and isinstance(value, str):
-            value = os.path.join(os.path.dirname(os.path.abspath(path)), value)
+            value = os.path.join(os.path.dirname(os.path.abspath(path)), os.path.expanduser(value))
         settings[name] = value
     return settings
 
@@ -179,11 +181,12 @@ def _checked(settings: Mapping[str, Any], file: str | None, environ: Mapping[str
     ca, cert, key = (_file(settings, name) for name in ("ca", "cert", "key"))
     if key is not None and cert is None:
         raise ConfigError("key: there is a key, but no cert")
+    _check_tls(ca, cert, key)
     words = _words(settings, "targets")
     return Config(
         brokers=_brokers(_words(settings, "brokers"), tls=ca is not None or cert is not None),
         name=_name(settings),
-        journal=_text(settings, "journal", limit=4096) or default_journal(environ),
+        journal=_path(settings, "journal") or default_journal(environ),
         targets=" ".join(words) if words else None,
         ca=ca,
         cert=cert,
@@ -254,8 +257,13 @@ def agent_name(name: str, what: str) -> str:
     return name
 
 
-def _file(settings: Mapping[str, Any], name: str) -> str | None:
+def _path(settings: Mapping[str, Any], name: str) -> str | None:
     path = _text(settings, name, limit=4096)
+    return None if path is None else os.path.expanduser(path)
+
+
+def _file(settings: Mapping[str, Any], name: str) -> str | None:
+    path = _path(settings, name)
     if path is None:
         return None
     try:
@@ -265,6 +273,21 @@ def _file(settings: Mapping[str, Any], name: str) -> str | None:
     except OSError as error:
         raise ConfigError(f"{name}: {path}: {error.strerror}") from error
     return path
+
+
+def _check_tls(ca: str | None, cert: str | None, key: str | None) -> None:
+    """Said at the start, not at the first broker; and nobody is asked for a passphrase."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if ca is not None:
+            context.load_verify_locations(ca)
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigError(f"ca: {ca}: no certificates in PEM") from error
+    try:
+        if cert is not None:
+            context.load_cert_chain(cert, key, password="")
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigError(f"cert: {cert}: no certificate in PEM with its private key") from error
 
 
 def _number(settings: Mapping[str, Any], name: str, low: float, high: float) -> float:
@@ -309,12 +332,12 @@ def _networks(settings: Mapping[str, Any], name: str) -> tuple[Network, ...]:
     return tuple(networks)
 
 
-def _brokers(words: Sequence[str], tls: bool) -> tuple[connection.Broker, ...]:
+def _brokers(words: Sequence[str], tls: bool) -> tuple[Broker, ...]:
     brokers = []
     for word in words:
         try:
-            broker = connection.parse_broker(word, tls)
-        except connection.BrokerError as error:
+            broker = parse_broker(word, tls)
+        except BrokerError as error:
             raise ConfigError(f"broker {word!r}: {error}") from error
         if broker not in brokers:
             brokers.append(broker)

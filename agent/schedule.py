@@ -205,7 +205,8 @@ class Schedule:
 
     def _gap_s(self, text: str, now: float) -> float:
         """Between two probes of this target, at least."""
-        gap_s = max(HOST_GAP_S, min(float(self._agents_of(text, now)), SLOWEST_S))
+        agents = self._counts(now).get(text, 0)
+        gap_s = max(HOST_GAP_S, min(float(agents), SLOWEST_S))
         if now < self._visited[text].halved_until_s:
             gap_s = 2 * max(gap_s, self._round_s())
         return gap_s
@@ -216,14 +217,16 @@ class Schedule:
         return len(self._targets) * slot_s * LADDER_EVERY / (LADDER_EVERY - 1)
 
     def _spread_s(self, text: str, now: float) -> float:
-        """Over so long the agents spread their first probe of a new target."""
-        return min(max(SLOT_S, float(self._agents_of(text, now))), SLOWEST_S)
+        """Over so long the agents spread their first probe of a new target.
 
-    def _agents_of(self, text: str, now: float) -> int:
-        """How many agents probe it. For one not counted yet: as many as the most probed one has."""
-        if now >= self._swarm_until_s or not self._agents:
-            return 0
-        return self._agents.get(text) or max(self._agents.values())
+        One that nobody has counted yet is new to all: as many as the most probed target has.
+        """
+        counts = self._counts(now)
+        agents = counts.get(text, max(counts.values(), default=0))
+        return min(max(SLOT_S, float(agents)), SLOWEST_S)
+
+    def _counts(self, now: float) -> dict[str, int]:
+        return self._agents if now < self._swarm_until_s else {}
 
     def _looking(self, now: float) -> dict[str, _Looked]:
         return {text: looked for text, looked in self._look.items() if now < looked.until_s}
