@@ -12,118 +12,90 @@ import contextlib
 import hashlib
 import os
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from paho.mqtt import client as mqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agent.dial import STEP_S, Broker, BrokerError, Credentials, DialError, dial, parse_broker
+from agent.mqtt_events import (
+    CONNACK_3,
+    ENDS,
+    NO_SUBSCRIBERS,
+    NOT_AUTHORIZED,
+    QUOTA_EXCEEDED,
+    REFUSALS,
+    SILENT,
+    TAKEN_OVER,
+    UNSUPPORTED_VERSION,
+    Acknowledged,
+    Closed,
+    Crashed,
+    Event,
+    NotConnected,
+    Opened,
+    Received,
+    Refused,
+    Subscribed,
+)
 
-__all__ = ["Broker", "BrokerError", "Connection", "Credentials", "parse_broker"]
-
-# Reason codes, as MQTT 5 numbers them (those of a 3.1.1 CONNACK are translated).
-NO_SUBSCRIBERS = 0x10
-UNSUPPORTED_VERSION = 0x84
-NOT_AUTHORIZED = 0x87
-TAKEN_OVER = 0x8E
-QUOTA_EXCEEDED = 0x97
+__all__ = [
+    "NEWEST",
+    "NOT_AUTHORIZED",
+    "NO_SUBSCRIBERS",
+    "QUOTA_EXCEEDED",
+    "TAKEN_OVER",
+    "UNSUPPORTED_VERSION",
+    "WITH_PAHO_2",
+    "Acknowledged",
+    "Broker",
+    "BrokerError",
+    "Closed",
+    "Connection",
+    "Crashed",
+    "Credentials",
+    "Event",
+    "NotConnected",
+    "Opened",
+    "Received",
+    "Refused",
+    "Subscribed",
+    "parse_broker",
+]
 
 _CALLBACKS = getattr(mqtt, "CallbackAPIVersion", None)
 WITH_PAHO_2 = _CALLBACKS is not None
 NEWEST = "5" if WITH_PAHO_2 else "3.1.1"
 
 _PROTOCOLS = {"5": mqtt.MQTTv5, "3.1.1": mqtt.MQTTv311, "3.1": mqtt.MQTTv31}
-_CONNACK_3 = {1: UNSUPPORTED_VERSION, 2: 0x85, 3: 0x88, 4: 0x86, 5: NOT_AUTHORIZED}
-_REFUSALS = {
-    UNSUPPORTED_VERSION: "the broker does not speak this version of MQTT",
-    0x85: "the broker does not accept this client id",
-    0x86: "the broker does not know this user name or password",
-    NOT_AUTHORIZED: "the broker does not let this client in",
-    0x88: "the broker says that it is unavailable",
-    0x89: "the broker says that it is busy",
-    0x8A: "the broker has banned this client",
-    0x9F: "the broker says that we connect too often",
-}
-_ENDS = {
-    TAKEN_OVER: "another client with the same name took the connection over",
-    0x8B: "the broker is shutting down",
-    0x8D: "the broker has fallen silent",
-    0x95: "the broker says that a message was too large",
-    0x98: "the broker's administrator closed the connection",
-}
 _WINDOW = 20  # QoS 1 messages in flight; paho's own default, less where a broker grants less
 _MAX_INCOMING = 4 << 20  # bytes of one message, where MQTT 5 lets us say it
+_TICK_S = 0.5  # how late a deadline may be noticed
 _GOODBYE_S = 1.0  # how long close() waits for its DISCONNECT to leave
 _LOST, _PROTOCOL, _KEEPALIVE = 7, 2, 16  # paho's own error numbers
-
-
-class NotConnected(Exception):
-    """The connection is not open (yet, or any more)."""
-
-
-class Opened(NamedTuple):
-    connection: "Connection"
-    max_packet: int | None  # bytes, where the broker said so
-    receive_maximum: int | None
-    session_present: bool
-
-
-class Refused(NamedTuple):
-    """It never opened. Stage: resolve, connect, tls, connack, or closed (by them, without one)."""
-
-    connection: "Connection"
-    reason: str
-    code: int | None
-    stage: str
-
-
-class Closed(NamedTuple):
-    connection: "Connection"
-    reason: str
-    code: int | None
-    after_s: float | None  # since the CONNACK
-
-
-class Acknowledged(NamedTuple):
-    connection: "Connection"
-    token: int
-    code: int  # 0 on MQTT 3; 0x10 and more: see the constants
-
-
-class Received(NamedTuple):
-    connection: "Connection"
-    topic: str
-    payload: bytes
-    retain: bool
-    message: Any  # for acknowledge()
-
-
-class Subscribed(NamedTuple):
-    connection: "Connection"
-    topics: tuple[str, ...]
-    ok: bool
-    denied: tuple[str, ...]
-
-
-class Crashed(NamedTuple):
-    connection: "Connection"
-    error: Exception
-
-
-Event = Opened | Refused | Closed | Acknowledged | Received | Subscribed | Crashed
 
 
 class _Client(mqtt.Client):
     """paho's Client over a socket that is connected already."""
 
     dialled: socket.socket
+    alert: ssl.SSLError | None = None
 
     def _create_socket_connection(self) -> socket.socket:
         return self.dialled
+
+    def _sock_recv(self, size: int) -> bytes:
+        # In TLS 1.3 a server says only now what it thinks of our certificate, and paho keeps it.
+        try:
+            return bytes(super()._sock_recv(size))
+        except ssl.SSLError as error:
+            self.alert = error
+            raise
 
 
 class Connection:
@@ -143,6 +115,7 @@ class Connection:
         expiry_s: int = 0,
         receive_maximum: int | None = None,
         manual_ack: bool = False,
+        step_s: float = STEP_S,
     ) -> None:
         if manual_ack and not WITH_PAHO_2:
             raise ValueError("acknowledging by hand needs paho-mqtt 2")
@@ -157,6 +130,7 @@ class Connection:
         self._expiry_s = expiry_s
         self._receive_maximum = receive_maximum
         self._manual_ack = manual_ack
+        self._step_s = step_s
         self._client: _Client | None = None
         self._opened_at_s: float | None = None
         self._refusal: tuple[str, int | None] | None = None
@@ -245,7 +219,7 @@ class Connection:
     def _live(self) -> None:
         try:
             try:
-                sock = dial(self.broker, self._credentials)
+                sock = dial(self.broker, self._credentials, self._step_s)
             except DialError as error:
                 self._post(Refused(self, str(error), None, error.stage))
                 return
@@ -264,13 +238,13 @@ class Connection:
         client = self._make_client(sock)
         client.connect(self.broker.host, self.broker.port, self._keepalive_s, **self._session())
         if client.socket() is not sock:
-            raise RuntimeError("this paho-mqtt opens its own sockets")
+            raise RuntimeError("this version of paho-mqtt opens sockets of its own")
         self._client = client
-        connack_by_s = time.monotonic() + STEP_S
+        connack_by_s = time.monotonic() + self._step_s
         code: int = 0
         while not code and self._crash is None:
             try:
-                code = client.loop(1.0)
+                code = client.loop(_TICK_S)
             except Exception:
                 code = _PROTOCOL  # paho stumbled over what it read; our own callbacks are guarded
             now_s = time.monotonic()
@@ -280,6 +254,9 @@ class Connection:
             if self._close_by_s is not None and now_s > self._close_by_s:
                 break
         self._client = None
+        if self._opened_at_s is None and client.alert is not None:
+            reason = client.alert.reason or str(client.alert)
+            return Refused(self, f"the broker broke TLS off: {reason}", None, "tls")
         return self._ended(code)
 
     def _ended(self, code: int) -> Event:
@@ -292,10 +269,10 @@ class Connection:
             return Refused(self, "the broker closed the connection at once", None, "closed")
         after_s = time.monotonic() - self._opened_at_s
         if by_broker:
-            reason = _ENDS.get(told, f"the broker closed the connection with code 0x{told:02X}")
+            reason = ENDS.get(told, f"the broker closed the connection with code 0x{told:02X}")
             return Closed(self, reason, told, after_s)
-        if told in (_KEEPALIVE, 0x8D):
-            return Closed(self, _ENDS[0x8D], None, after_s)
+        if told in (_KEEPALIVE, SILENT):
+            return Closed(self, ENDS[SILENT], None, after_s)
         if code == _PROTOCOL:
             return Closed(self, "the broker sent what is not MQTT", None, after_s)
         return Closed(self, "the connection was lost", None, after_s)
@@ -345,9 +322,9 @@ class Connection:
     def _on_connect(self, flags: Any, reason: Any, properties: Any = None) -> None:
         code = _code(reason)
         if self.version != "5":
-            code = _CONNACK_3.get(code, code)
+            code = CONNACK_3.get(code, code)
         if code != 0:
-            told = _REFUSALS.get(code, f"the broker refused the connection with code 0x{code:02X}")
+            told = REFUSALS.get(code, f"the broker refused the connection with code 0x{code:02X}")
             self._refusal = (told, code)
             return
         receive_maximum = getattr(properties, "ReceiveMaximum", None)

@@ -94,5 +94,5 @@ def _text(text: str | None) -> str | None:
         return None
     kept = text.strip()
     if len(kept) > MAX_LENGTH:
-        kept = kept[:MAX_LENGTH].rpartition(" ")[0]
+        kept = kept[:MAX_LENGTH].rsplit(None, 1)[0]
     return kept
