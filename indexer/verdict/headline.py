@@ -1,0 +1,236 @@
+"""The page's first sentence: about you, from the ladder and the targets. Pure.
+
+It names the party and counts for whom it is so. In the first minutes it says what is known; with
+one agent alone it speaks from the ladder; it never opens with what is not known.
+"""
+
+from collections import Counter
+
+from indexer.verdict import sentences
+from indexer.verdict.answers import (
+    BAD,
+    CHECKING,
+    DOWN,
+    FINE,
+    LOSSY,
+    NO_DATA,
+    SEVERITY,
+    SLOW,
+    Answer,
+    Headline,
+    Station,
+)
+from indexer.verdict.judge import judge, judge_all, pair
+from indexer.verdict.picture import Picture
+from indexer.verdict.probes import FIRST_HOP, GATEWAY, is_own
+
+ABSENT = "absent"
+YOU, ROUTER, PROVIDER, SERVICE = "you", "router", "provider", "service"
+# Which trouble is told first when there are several: the nearest to you.
+_NEAREST = ("me", "access", "isp", "service", "path", "beyond")
+
+
+def headline(picture: Picture, agent: str | None = None) -> Headline:
+    """One sentence and four stations, for this agent; None: the only one, else the swarm."""
+    if agent is None and len(picture.agents) == 1:
+        agent = picture.agents[0]
+    if agent is None:
+        return _of_swarm(picture)
+    pairs = [found for t in picture.targets if (found := pair(picture, agent, t))]
+    pairs.sort(key=lambda one: (SEVERITY[one.state], one.target))
+    answers = tuple(judge(picture, one.target, agent) for one in pairs if one.state in BAD)
+    stations = (
+        _you(picture, agent),
+        _rung(picture, agent, GATEWAY, ROUTER, "your router"),
+        _rung(picture, agent, FIRST_HOP, PROVIDER, "your provider"),
+        _services(picture, agent),
+    )
+    word = _word(answers) if pairs else _word_of_ladder(stations)
+    sentence = _sentence(picture, stations, answers, word, len(pairs))
+    missing = answers[0].missing if answers else ()
+    return Headline(sentence, word, agent, stations, tuple(pairs), answers, missing)
+
+
+def _sentence(
+    picture: Picture,
+    stations: tuple[Station, ...],
+    answers: tuple[Answer, ...],
+    word: str,
+    targets: int,
+) -> str:
+    parts = [station.text for station in stations[1:] if station.state not in (ABSENT, NO_DATA)]
+    known = ", ".join(parts)
+    if not known:
+        return "Just begun: the first answers come within a minute."
+    if word == FINE:
+        opening = "All well" if targets else "So far all well"
+        ending = "" if targets else "; no target has been looked at yet"
+        return f"{opening}: {known}{ending}."
+    if not answers:
+        return f"{_opening(word)}: {known}."
+    return f"{_accusation(picture, answers, word)} {_capital(known)}."
+
+
+def _accusation(picture: Picture, answers: tuple[Answer, ...], word: str) -> str:
+    """Who it is, with the targets concerned, for how many, and the strongest finding."""
+    about = [answer for answer in answers if answer.word == word] or list(answers)
+    first = min(about, key=lambda answer: (SEVERITY[answer.state], answer.since_ms or 0))
+    names = _list([answer.target for answer in about])
+    verb = {DOWN: "down", LOSSY: "losing packets", SLOW: "slow"}[first.state]
+    when = sentences.since(min(a.since_ms or picture.now_ms for a in about), picture.now_ms)
+    clause = f"{names} {'is' if len(about) == 1 else 'are'} {verb} {when}"
+    text = f"{_opening(word, first)}: {clause}"
+    finding = next((one.text for one in first.evidence if one.strikes), None)
+    text += f". {finding}" if finding and word != CHECKING else "."
+    if first.agents_bad + first.agents_fine > 1:
+        total = first.agents_bad + first.agents_fine
+        text += f" It is so for {first.agents_bad} of {total} agents."
+    return text
+
+
+def _opening(word: str, answer: Answer | None = None) -> str:
+    name = answer.target if answer else "the service"
+    scope = "one site of " if answer and answer.scope else ""
+    return {
+        "me": "It's you: your box, your router or your home network",
+        "isp": "It's your provider, not you",
+        "access": "It's your access, your home or your provider",
+        "path": "It's the way between your provider and the service, not you",
+        "service": f"It's {scope}{name}, not you",
+        "beyond": "It lies beyond your provider, not with you",
+        CHECKING: "Something changed, and it is being checked",
+    }.get(word, "Something is wrong, and it cannot be told yet whose it is")
+
+
+def _word(answers: tuple[Answer, ...]) -> str:
+    """The word of most bad targets; of several, the trouble nearest to you."""
+    if not answers:
+        return FINE
+    counts = Counter(answer.word for answer in answers)
+    settled = [word for word in counts if word in _NEAREST] or list(counts)
+    return min(settled, key=lambda w: (-counts[w], _NEAREST.index(w) if w in _NEAREST else 9))
+
+
+def _word_of_ladder(stations: tuple[Station, ...]) -> str:
+    """Without any target: what the ladder alone tells."""
+    _, router, provider, _ = stations
+    if router.state in BAD:
+        return "me"
+    if provider.state in BAD:
+        return "isp" if router.state == FINE else "access"
+    return FINE
+
+
+def _you(picture: Picture, agent: str) -> Station:
+    member = picture.members.get(agent)
+    link = member.link if member and member.link not in ("", "unknown") else None
+    label = f"{agent}, by {link}" if link else agent
+    known = bool(picture.targets_of(agent)) or picture.rung(agent, GATEWAY) is not None
+    state = FINE if known else NO_DATA
+    return Station(YOU, label, None, state, "this box")
+
+
+def _rung(picture: Picture, agent: str, rung: str, name: str, label: str) -> Station:
+    series = picture.rung(agent, rung)
+    if series is None:
+        text = f"{label} does not answer pings"
+        return Station(name, label, None, ABSENT, text)
+    last = series.last
+    if series.state == DOWN:
+        return Station(name, label, None, DOWN, f"{label} does not answer")
+    text = f"{label} answers in {sentences.ms(last.probe.ms)}"
+    if series.state == LOSSY:
+        text += f" and loses {sentences.loss_pct(series.marks[-3:]):.0f} % of the echoes"
+    if series.state == SLOW and last.usual_ms is not None:
+        text += f" (usually {sentences.ms(last.usual_ms)})"
+    return Station(name, label, last.probe.ms, series.state, text)
+
+
+def _services(picture: Picture, agent: str) -> Station:
+    """All targets together: how many answer as they should, and the median of those."""
+    pairs = [found for t in picture.targets_of(agent) if (found := pair(picture, agent, t))]
+    if not pairs:
+        return Station(SERVICE, "services", None, NO_DATA, "no service looked at yet")
+    fine = sum(one.state == FINE for one in pairs)
+    times = sorted(
+        one.ms for one in pairs if one.ms is not None and not _is_local(picture, agent, one.target)
+    )
+    ms = times[len(times) // 2] if times else None
+    worst = min((one.state for one in pairs), key=SEVERITY.__getitem__)
+    verb = "answers" if fine == 1 and len(pairs) == 1 else "answer"
+    text = f"{fine} of {sentences.count(len(pairs), 'service')} {verb}"
+    if worst in BAD:
+        text += " as usual"
+    return Station(SERVICE, sentences.count(len(pairs), "service"), ms, worst, text)
+
+
+def _is_local(picture: Picture, agent: str, target: str) -> bool:
+    view = picture.view(agent, target)
+    return view is not None and is_own(view.series.last.probe.ip)
+
+
+def _of_swarm(picture: Picture) -> Headline:
+    """No "you": how the targets are for everybody."""
+    answers = judge_all(picture)
+    looked = [answer for answer in answers.values() if answer.state != NO_DATA]
+    bad = sorted(
+        (answer for answer in looked if answer.state in BAD),
+        key=lambda answer: (SEVERITY[answer.state], -answer.agents_bad, answer.target),
+    )
+    here = {view.agent for view in picture.views.values()}
+    isps = {picture.members[agent].isp for agent in here}
+    services = f"{len(looked) - len(bad)} of {sentences.count(len(looked), 'service')}"
+    whom = f"{sentences.count(len(here), 'agent')} of {sentences.count(len(isps), 'provider')}"
+    if not looked:
+        sentence, word = "Just begun: the first answers come within a minute.", FINE
+    elif not bad:
+        sentence, word = f"All well: {services} answer for {whom}.", FINE
+    else:
+        sentence, word = f"{bad[0].sentence} {_capital(services)} are fine ({whom}).", bad[0].word
+    stations = _swarm_stations(picture, len(here), len(isps), services, looked)
+    missing = bad[0].missing if bad else ()
+    return Headline(sentence, word, None, stations, (), tuple(bad), missing)
+
+
+def _swarm_stations(
+    picture: Picture, agents: int, isps: int, services: str, looked: list[Answer]
+) -> tuple[Station, ...]:
+    state = min((answer.state for answer in looked), key=SEVERITY.__getitem__, default=NO_DATA)
+    seen = FINE if agents else NO_DATA
+    whole = sentences.count(agents, "agent")
+    router = _swarm_rung(picture, GATEWAY, ROUTER, "router")
+    provider = _swarm_rung(picture, FIRST_HOP, PROVIDER, "provider")
+    if isps:
+        provider = provider._replace(label=sentences.count(isps, "provider"))
+    return (
+        Station(YOU, whole, None, seen, whole),
+        router,
+        provider,
+        Station(
+            SERVICE, sentences.count(len(looked), "service"), None, state, f"{services} answer"
+        ),
+    )
+
+
+def _swarm_rung(picture: Picture, rung: str, name: str, noun: str) -> Station:
+    found = [series for agent in picture.agents if (series := picture.rung(agent, rung))]
+    if not found:
+        return Station(name, f"{noun}s", None, ABSENT, f"no {noun} answers pings")
+    fine = sum(series.state == FINE for series in found)
+    times = sorted(s.last.probe.ms for s in found if s.last.probe.ms is not None)
+    ms = times[len(times) // 2] if times else None
+    label = sentences.count(len(found), noun)
+    state = (
+        FINE if 2 * fine >= len(found) else min((s.state for s in found), key=SEVERITY.__getitem__)
+    )
+    return Station(name, label, ms, state, f"{fine} of {label} fine")
+
+
+def _list(names: list[str]) -> str:
+    if len(names) <= 2:
+        return " and ".join(names)
+    return f"{names[0]}, {names[1]} and {len(names) - 2} more"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
