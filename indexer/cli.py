@@ -1,0 +1,322 @@
+"""The command line of the indexer: each command is thin, bad input is one line and exit 2."""
+
+import argparse
+import difflib
+import json
+import logging
+import os
+import re
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, ClassVar, NoReturn
+
+from agent import wire
+from indexer import config, verdict
+from indexer.store import Store, StoreDown, StoreRefused, open_store
+
+COMMANDS = ("run", "verdict", "export", "replay", "backup")
+FORMATS = ("ndjson", "csv", "parquet")
+_UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_STORE_RETRY_S = 2.0
+
+log = logging.getLogger("swarming.indexer")
+
+
+class BadInput(Exception):
+    """One line says what is wrong with what was typed."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse, but an error is one line that suggests what was meant."""
+
+    options: ClassVar[set[str]] = set()  # of the command as well, whichever parser complains
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self.options.update(self._option_string_actions)
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        for word in re.findall(r"(?<![\w-])--[a-z-]+", message):
+            close = difflib.get_close_matches(word, self.options, 1)
+            if close and word not in self.options:
+                message += f" (did you mean {close[0]}?)"
+        raise BadInput(f"{message}; see {self.prog} --help")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit code: 0, 1 when the store is down, 2 for bad input."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        flags = _parser().parse_args(_with_command(words))
+        return int(flags.work(flags))
+    except (BadInput, config.ConfigError, StoreRefused, wire.WireError) as error:
+        return _said(str(error), 2)
+    except StoreDown as error:
+        return _said(f"the store takes nothing now: {error}", 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _said(line: str, code: int) -> int:
+    print(f"swarming-indexer: {' '.join(line.split())}", file=sys.stderr)
+    return code
+
+
+def _with_command(words: list[str]) -> list[str]:
+    """`run` may be left out; a misspelt command is not taken for a broker."""
+    first = words[0] if words else "--help"
+    if first in COMMANDS or first in ("-h", "--help", "--version"):
+        return words or ["--help"]
+    close = difflib.get_close_matches(first, COMMANDS, 1, cutoff=0.7)
+    if close:
+        raise BadInput(f"no such command: {first} (did you mean {close[0]}?)")
+    return ["run", *words]
+
+
+# --- the commands -------------------------------------------------------------------------------
+
+
+def _run(flags: argparse.Namespace) -> int:
+    from indexer.page import Page, bind
+    from indexer.swarming_indexer import Indexer, stop_on_signals
+
+    settings = config.from_flags(flags)
+    logging.basicConfig(
+        format="%(asctime)s %(levelname)s %(message)s", level=settings.log_level.upper()
+    )
+    sock = bind(settings.listen) if settings.listen is not None else None
+    store = _patiently(settings.store)
+    indexer = Indexer(settings, store)
+    page = None
+    if sock is not None:
+        from indexer import web
+
+        try:
+            page = Page(web.app(store, indexer.desk), sock, settings)
+        except ValueError as error:
+            raise BadInput(str(error)) from error
+        page.start()
+        scheme = "https" if settings.page_cert else "http"
+        print(f"the page is at {scheme}://{settings.listen}/", flush=True)
+    stop_on_signals(indexer)
+    code = indexer.run()
+    if page is not None:
+        page.stop()
+    store.close()
+    return code
+
+
+def _patiently(text: str) -> Store:
+    """The store; one that is down is waited for."""
+    told = ""
+    while True:
+        try:
+            return open_store(text)
+        except StoreDown as error:
+            if str(error) != told:
+                told = str(error)
+                log.error("the store takes nothing: %s; waiting for it", told)
+            time.sleep(_STORE_RETRY_S)
+
+
+def _verdict(flags: argparse.Namespace) -> int:
+    if flags.agent is not None:
+        wire.check_name(flags.agent)
+    store = _existing(flags.store)
+    now_ms = _now_ms()
+    results = store.results(now_ms - verdict.HORIZON_MS, now_ms + 1)
+    picture = verdict.Picture(results, store.agents(), now_ms)
+    if flags.agent is not None and flags.agent not in picture.agents:
+        raise BadInput(f"nothing is known of an agent {flags.agent}")
+    answer = verdict.judge(picture, flags.target, flags.agent)
+    if flags.json:
+        whole = verdict.as_json(answer) | {"time": wire.rfc3339(now_ms)}
+        print(json.dumps(whole, indent=2, ensure_ascii=False))
+    else:
+        print(verdict.text(answer))
+    store.close()
+    return 0
+
+
+def _export(flags: argparse.Namespace) -> int:
+    from indexer.export import export
+
+    form = flags.format or _format_of(flags.out)
+    if form == "parquet" and flags.out == "-":
+        raise BadInput("Parquet needs a file: --out FILE")
+    now_ms = _now_ms()
+    since_ms = 0 if flags.since is None else _moment_ms(flags.since, now_ms)
+    until_ms = now_ms if flags.until is None else _moment_ms(flags.until, now_ms)
+    store = _existing(flags.store)
+    progress = sys.stderr.isatty() and not flags.quiet
+    try:
+        rows = export(
+            store,
+            flags.out,
+            form,
+            since_ms,
+            until_ms,
+            agent=flags.agent,
+            target=flags.target,
+            progress=progress,
+        )
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise BadInput(f"{flags.out}: {error.strerror or error}") from error
+    if not flags.quiet:
+        print(f"{rows} results", file=sys.stderr)
+    store.close()
+    return 0
+
+
+def _replay(flags: argparse.Namespace) -> int:
+    from indexer.replay import replay
+
+    store = _existing(flags.store)
+    done = replay(store, _now_ms(), flags.classic)
+    print(f"{done.letters} dead letters: {done.read} read now, {done.results} new results")
+    if flags.list:
+        for letter in store.dead():
+            print(f"{wire.rfc3339(letter.at_ms)}  {letter.topic}  {letter.reason}")
+    store.close()
+    return 0
+
+
+def _backup(flags: argparse.Namespace) -> int:
+    store = _existing(flags.store)
+    try:
+        store.backup(flags.file)
+    except OSError as error:
+        raise BadInput(f"{flags.file}: {error.strerror or error}") from error
+    print(f"a whole copy is at {flags.file}")
+    store.close()
+    return 0
+
+
+# --- words --------------------------------------------------------------------------------------
+
+
+def _existing(text: str) -> Store:
+    """The store; one that is not there is a slip of the pen, not a store to be made."""
+    scheme, _, path = text.partition(":")
+    if scheme == "sqlite" and path and not os.path.exists(path):
+        raise BadInput(f"--store {text}: there is no such file")
+    return open_store(text)
+
+
+def _format_of(path: str) -> str:
+    ending = path.rpartition(".")[2].lower()
+    return ending if ending in FORMATS else "ndjson"
+
+
+def _moment_ms(text: str, now_ms: int) -> int:
+    """`90m`, `24h`, `7d`, `2w` ago; a date; a time in UTC."""
+    found = re.fullmatch(r"(\d{1,6})([mhdw])", text)
+    if found:
+        return now_ms - int(found[1]) * _UNITS_MS[found[2]]
+    day = text if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else None
+    try:
+        return wire.from_rfc3339(f"{day}T00:00:00Z" if day else text)
+    except wire.WireError as error:
+        raise BadInput(
+            f"{text!r:.40} is no time: 24h, 7d, 2026-01-31 or 2026-01-31T18:00:00Z"
+        ) from error
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+# --- what can be typed --------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="swarming-indexer",
+        description="Collects what the agents measure, keeps it, and says who is to blame.",
+        epilog="`run` may be left out: swarming-indexer localhost",
+    )
+    parser.add_argument("--version", action="version", version=_version())
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    _run_flags(commands.add_parser("run", help="collect from these brokers, and serve the page"))
+    _verdict_flags(commands.add_parser("verdict", help="me, my ISP, the path, or the service?"))
+    _export_flags(commands.add_parser("export", help="results as NDJSON, CSV or Parquet"))
+    replay = commands.add_parser("replay", help="read the dead letters again")
+    _store_flag(replay)
+    replay.add_argument("--classic", action="store_true", help="read the classic payload too")
+    replay.add_argument("--list", action="store_true", help="print what still cannot be read")
+    replay.set_defaults(work=_replay)
+    backup = commands.add_parser("backup", help="a whole copy of the store, while it runs")
+    _store_flag(backup)
+    backup.add_argument("file", metavar="FILE", help="where to put it")
+    backup.set_defaults(work=_backup)
+    return parser
+
+
+def _run_flags(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Every option can also stand in a TOML file (--config) or in the environment "
+        "(SWARMING_INDEXER_KEEP=30)."
+    )
+    add = parser.add_argument
+    add("brokers", metavar="BROKER", nargs="*", help="host, host:port, mqtt://… or mqtts://…")
+    add("--store", metavar="STORE", help="where results are kept (sqlite:swarming.db)")
+    add("--listen", metavar="HOST:PORT", help="where the page is; off: no page (127.0.0.1:8080)")
+    add("--name", help="of this indexer, begins with indexer- (indexer-HOSTNAME)")
+    add("--keep", metavar="DAYS", help="how long each result is kept; summaries for ever (90)")
+    add("--share", metavar="GROUP", help="deal the results out among the indexers of this group")
+    add("--classic", action="store_true", help="read the payload of the first swarms too")
+    add("--ca", metavar="FILE", help="who may vouch for the brokers")
+    add("--cert", metavar="FILE", help="certificate for the brokers")
+    add("--key", metavar="FILE", help="its key")
+    add("--auth", metavar="FILE", help="who may see the page: names, roles, hashed passwords")
+    add("--page-cert", metavar="FILE", help="certificate of the page")
+    add("--page-key", metavar="FILE", help="its key")
+    add("--behind-proxy", action="store_true", help="a proxy in front does TLS and log-in")
+    add("--mqtt", metavar="VERSION", help="auto, 5, 3.1.1 or 3.1 (auto)")
+    add("--log-level", metavar="LEVEL", help="debug, info, warning or error (info)")
+    add("--config", metavar="FILE", help="TOML with the same names")
+    parser.set_defaults(work=_run)
+
+
+def _verdict_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", metavar="TARGET", help="as it stands on the list")
+    parser.add_argument("--agent", metavar="NAME", help="as this agent sees it (the whole swarm)")
+    parser.add_argument("--json", action="store_true", help="for a program")
+    _store_flag(parser)
+    parser.set_defaults(work=_verdict)
+
+
+def _export_flags(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--format", choices=FORMATS, help="by the file's ending, else ndjson")
+    add("--out", metavar="FILE", default="-", help="the file (-: standard output)")
+    add("--since", metavar="TIME", help="24h, 7d, 2026-01-31 or 2026-01-31T18:00:00Z (all)")
+    add("--until", metavar="TIME", help="the same (now)")
+    add("--agent", metavar="NAME", help="of this agent alone")
+    add("--target", metavar="TARGET", help="of this target alone")
+    add("--quiet", action="store_true", help="no progress, no count")
+    _store_flag(parser)
+    parser.set_defaults(work=_export)
+
+
+def _store_flag(parser: argparse.ArgumentParser) -> None:
+    default = os.environ.get("SWARMING_INDEXER_STORE", "sqlite:swarming.db")
+    parser.add_argument("--store", metavar="STORE", default=default, help="(sqlite:swarming.db)")
+
+
+def _version() -> str:
+    try:
+        return f"swarming {version('swarming')}"
+    except PackageNotFoundError:
+        return "swarming, not installed"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""MQTT to store to confirmation: what was taken is durable before anybody is told so.
+
+One commit is open at a time. Payloads are read into it one by one, out of the inbox; it is closed
+at ROWS rows, or when nothing has come for QUIET_S. Then, in this order and no other:
+
+    store.put, store.put_dead        durable on return; StoreDown leaves the commit open
+    acknowledge each message         MQTT's PUBACK: the broker may forget it
+    confirm each identity            ack/<agent>, on every broker: the agent may forget it
+
+Whoever dies between two lines has promised nothing that is not true. A row that was stored already
+is confirmed again, always. Nothing depends on the order in which rows arrive.
+"""
+
+import logging
+from typing import NamedTuple, Protocol
+
+from agent import wire
+from agent.connection import Received
+from agent.wire import Result, WireError
+from indexer import classic, reading
+from indexer.reading import Read
+from indexer.store import Dead, Put
+
+ROWS = 500
+QUIET_S = 0.02
+OPEN_S = 0.25  # a trickle without any quiet waits no longer than this
+_TELL_S = 60.0
+
+log = logging.getLogger("swarming.consume")
+
+
+class Shelf(Protocol):
+    """What of a store is needed here."""
+
+    def put(self, results: list[Result], now_ms: int) -> Put: ...
+
+    def put_dead(self, letters: list[Dead]) -> None: ...
+
+
+class Done(NamedTuple):
+    """What a commit made durable: acknowledge ``arrived``, then publish ``acks`` everywhere."""
+
+    arrived: list[Received]
+    acks: list[tuple[str, bytes]]
+    results: tuple[Result, ...]
+
+
+class Counts(NamedTuple):
+    """What went through since the start."""
+
+    results: int = 0
+    known: int = 0
+    too_old: int = 0
+    dead_letters: int = 0
+    newer: int = 0
+
+    def plus(self, **more: int) -> "Counts":
+        return self._replace(**{name: getattr(self, name) + by for name, by in more.items()})
+
+
+class Consumer:
+    """The open commit. ``v1_agents`` are names that no classic payload may claim."""
+
+    def __init__(self, store: Shelf, keep_raw_ms: int, read_classic: bool = False) -> None:
+        self._store = store
+        self._keep_raw_ms = keep_raw_ms
+        self._read_classic = read_classic
+        self.v1_agents: set[str] = set()
+        self.counts = Counts()
+        self._told: dict[str, float] = {}
+        self._begin()
+
+    @property
+    def full(self) -> bool:
+        return self._rows >= ROWS
+
+    @property
+    def empty(self) -> bool:
+        return not self._arrived
+
+    def due_s(self, now_s: float) -> float | None:
+        """How long until the open commit is to be closed: 0 is now, None when there is none."""
+        if self.empty:
+            return None
+        if self.full:
+            return 0.0
+        return max(0.0, min(self._last_s + QUIET_S, self._first_s + OPEN_S) - now_s)
+
+    def read(self, arrived: Received, now_ms: int, now_s: float) -> str | None:
+        """Takes one message into the open commit. Whose sign of life it was, or None."""
+        if self.empty:
+            self._first_s = now_s
+        self._last_s = now_s
+        self._arrived.append(arrived)
+        if self._read_classic and classic.is_classic(arrived.topic, arrived.payload):
+            self._take_classic(arrived, now_ms)
+            return None
+        found = reading.read_results(arrived.topic, arrived.payload, now_ms)
+        if found.newer is not None:
+            self._newer(found, now_s)
+            return found.agent
+        self._take(found, now_ms, now_s)
+        return found.agent if found.results else None
+
+    def commit(self, now_ms: int) -> Done:
+        """Makes the open commit durable and begins the next. StoreDown: it stays open, whole."""
+        put = Put(0, 0, 0)
+        if self._results:
+            put = self._store.put(self._results, now_ms)
+        if self._letters:
+            self._store.put_dead(self._letters)
+        self.counts = self.counts.plus(
+            results=put.stored,
+            known=put.known,
+            too_old=put.too_old,
+            dead_letters=len(self._letters),
+        )
+        done = Done(self._arrived, self._acks(), tuple(self._results))
+        self._begin()
+        return done
+
+    def _begin(self) -> None:
+        self._arrived: list[Received] = []
+        self._results: list[Result] = []
+        self._letters: list[Dead] = []
+        self._identities: dict[str, dict[str, list[int]]] = {}
+        self._rows = 0
+        self._first_s = self._last_s = 0.0
+
+    def _take(self, found: Read, now_ms: int, now_s: float) -> None:
+        oldest_ms = now_ms - self._keep_raw_ms
+        fresh = [result for result in found.results if result.time_ms >= oldest_ms]
+        too_old = len(found.results) - len(fresh)
+        if too_old:
+            self.counts = self.counts.plus(too_old=too_old)
+            self._tell(f"old {found.agent}", now_s, "%s sends %d results older than what is kept",
+                       found.agent, too_old)  # fmt: skip
+        if found.results and found.agent is not None:
+            self.v1_agents.add(found.agent)
+        self._results += fresh
+        self._refuse(found.letters, now_s)
+        self._rows += max(1, len(found.identities))
+        if found.agent is not None and found.identities:
+            epochs = self._identities.setdefault(found.agent, {})
+            for epoch, seq in found.identities:
+                epochs.setdefault(epoch, []).append(seq)
+
+    def _take_classic(self, arrived: Received, now_ms: int) -> None:
+        self._rows += 1
+        try:
+            result = classic.read(arrived.topic, arrived.payload, now_ms)
+            if result.agent in self.v1_agents:
+                raise WireError(f"a classic payload claims the name of {result.agent}")
+        except (WireError, UnicodeDecodeError) as error:
+            payload = arrived.payload[: wire.MAX_PAYLOAD_BYTES]
+            self._refuse([Dead(now_ms, arrived.topic, payload, str(error))], self._last_s)
+            return
+        self._results.append(result)
+
+    def _refuse(self, letters: list[Dead], now_s: float) -> None:
+        self._letters += letters
+        for letter in letters:
+            self._tell(f"dead {letter.topic}", now_s, "dead letter on %s: %s",
+                       letter.topic, letter.reason)  # fmt: skip
+
+    def _newer(self, found: Read, now_s: float) -> None:
+        self._rows += 1
+        self.counts = self.counts.plus(newer=1)
+        key = f"newer {found.agent}"
+        if key not in self._told:
+            log.warning("%s: %s; upgrade this indexer (the agent keeps its results)",
+                        found.agent, found.newer)  # fmt: skip
+        self._told[key] = now_s
+
+    def _tell(self, key: str, now_s: float, text: str, *values: object) -> None:
+        """Says it, but the same thing only once a minute."""
+        if now_s - self._told.get(key, -_TELL_S) < _TELL_S:
+            return
+        if len(self._told) > 10_000:
+            self._told.clear()
+        self._told[key] = now_s
+        log.warning(text, *values)
+
+    def _acks(self) -> list[tuple[str, bytes]]:
+        acks = []
+        for agent, epochs in self._identities.items():
+            ranges = {epoch: wire.ranges_of(seqs) for epoch, seqs in epochs.items()}
+            acks += [(wire.ack_topic(agent), payload) for payload in wire.encode_acks(ranges)]
+        return acks

@@ -1,0 +1,56 @@
+"""The page's server: uvicorn on a thread of its own, on a socket that was bound before.
+
+Binding comes first and on the caller's thread, so that a port that is taken is one line and exit 2.
+"""
+
+import socket
+import threading
+
+import uvicorn
+from starlette.applications import Starlette
+
+from indexer.config import Address, Config, ConfigError
+
+_STOP_S = 2.0
+
+
+def bind(address: Address) -> socket.socket:
+    """A listening socket, or ConfigError."""
+    host, port = address
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=128)
+    except OSError as error:
+        raise ConfigError(f"--listen {address}: {error.strerror or error}") from error
+
+
+class Page:
+    """Serves the app until stopped."""
+
+    def __init__(self, app: Starlette, sock: socket.socket, config: Config) -> None:
+        self._sock = sock
+        self._server = uvicorn.Server(
+            uvicorn.Config(
+                app,
+                log_level="warning",
+                access_log=False,
+                proxy_headers=config.behind_proxy,
+                server_header=False,
+                ssl_certfile=config.page_cert,
+                ssl_keyfile=config.page_key,
+                timeout_graceful_shutdown=1,
+                lifespan="off",
+            )
+        )
+        self._thread = threading.Thread(
+            target=self._server.run, args=([sock],), name="page", daemon=True
+        )
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Takes no more requests; open event streams are cut."""
+        self._server.should_exit = True
+        self._thread.join(_STOP_S)
+        self._sock.close()

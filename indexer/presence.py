@@ -1,0 +1,127 @@
+"""Who is here and who is gone. Pure; `now` is an argument.
+
+One connection has one will, and a broker can deliver it late, when the agent has long been back on
+another broker. So a rip, or a goodbye, is only a claim: the agent is gone when silence on all
+brokers follows it, for the flush that the agent announced and SILENCE_MS. Any live message means
+that it is here. What a broker retained tells of the past, and is no sign of life.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from agent.wire import About, Rip, WireError, from_rfc3339
+from indexer.store import AgentRecord
+
+SILENCE_MS = 90_000
+WRITE_MS = 30_000  # a sign of life alone is written at most this often
+_MAX_FLUSH_S = 86_400
+_WAITING_CLOCKS = ("unsynced", "waiting")
+
+
+class Presence:
+    """What is known of each agent, and what of it the store does not know yet."""
+
+    def __init__(self, records: Iterable[AgentRecord]) -> None:
+        self._records = {record.agent: record for record in records}
+        self._written: dict[str, AgentRecord] = dict(self._records)
+
+    @property
+    def names(self) -> set[str]:
+        return set(self._records)
+
+    def here(self) -> int:
+        return sum(record.here for record in self._records.values())
+
+    def heard(self, agent: str, now_ms: int) -> None:
+        """A live message of this agent: it is here, whatever was claimed."""
+        record = self._record(agent, now_ms)
+        self._records[agent] = record._replace(
+            seen_ms=max(now_ms, record.seen_ms), rip_ms=None, here=True
+        )
+
+    def about(self, message: About, retained: bool, now_ms: int) -> None:
+        """What the agent says of itself; retained: what it once said, on this broker."""
+        if retained:
+            self._about_of_old(message, now_ms)
+            return
+        self.heard(message.agent, now_ms)
+        record = self._records[message.agent]._replace(facts=message.facts)
+        if message.facts.get("here") is False:
+            record = record._replace(rip_ms=now_ms)
+        self._records[message.agent] = record
+
+    def rip(self, message: Rip, now_ms: int) -> None:
+        """The broker claims that the agent is gone. The first claim counts; cleared is no life."""
+        if not message.cleared and message.agent in self._records:
+            self._claim(message.agent, now_ms)
+
+    def due(self, now_ms: int) -> list[AgentRecord]:
+        """The records that the store should have now; it has them once `written` is called."""
+        for agent, record in self._records.items():
+            if record.here and _silent_long(record, now_ms):
+                self._records[agent] = record._replace(here=False)
+        return [record for record in self._records.values() if self._worth_writing(record)]
+
+    def written(self, record: AgentRecord) -> None:
+        self._written[record.agent] = record
+
+    def _about_of_old(self, message: About, now_ms: int) -> None:
+        """Facts that are not older than ours are taken; a goodbye among them is a claim."""
+        known = self._records.get(message.agent)
+        said_ms = _said_ms(message.facts)
+        if known is None:
+            seen_ms = now_ms if said_ms is None else min(said_ms, now_ms)
+            here = message.facts.get("here") is not False
+            known = AgentRecord(message.agent, {}, seen_ms, None if here else seen_ms, here)
+        elif known.facts and (said_ms or 0) < (_said_ms(known.facts) or 0):
+            return
+        self._records[message.agent] = known._replace(facts=message.facts)
+        if message.facts.get("here") is False:
+            self._claim(message.agent, now_ms)
+
+    def _claim(self, agent: str, now_ms: int) -> None:
+        record = self._records[agent]
+        if record.here and record.rip_ms is None:
+            self._records[agent] = record._replace(rip_ms=now_ms)
+
+    def _record(self, agent: str, now_ms: int) -> AgentRecord:
+        return self._records.get(agent) or AgentRecord(agent, {}, now_ms, None, True)
+
+    def _worth_writing(self, record: AgentRecord) -> bool:
+        written = self._written.get(record.agent)
+        if written is None:
+            return True
+        said_else = written.here != record.here or written.facts != record.facts
+        return (
+            said_else
+            or written.rip_ms != record.rip_ms
+            or record.seen_ms - written.seen_ms >= WRITE_MS
+        )
+
+
+def waits_for_time(message: About) -> bool:
+    """The agent has no clock that it trusts: the indexer's time is what it waits for."""
+    clock = message.facts.get("clock")
+    trust = clock.get("trust") if isinstance(clock, dict) else clock
+    return trust in _WAITING_CLOCKS
+
+
+def _silent_long(record: AgentRecord, now_ms: int) -> bool:
+    if record.rip_ms is None:
+        return False
+    since_ms = max(record.rip_ms, record.seen_ms)
+    return now_ms - since_ms >= _flush_ms(record.facts) + SILENCE_MS
+
+
+def _flush_ms(facts: dict[str, Any]) -> int:
+    flush_s = facts.get("flush_s", 0)
+    if type(flush_s) not in (int, float):
+        return 0
+    return round(1000 * min(max(float(flush_s), 0.0), _MAX_FLUSH_S))
+
+
+def _said_ms(facts: dict[str, Any]) -> int | None:
+    try:
+        return from_rfc3339(facts.get("time"))
+    except WireError:
+        return None

@@ -1,0 +1,341 @@
+"""The indexer's loop: one thread owns all state, everything else sends it events.
+
+    brokers -> events -> inbox -> consumer -> store -> acks on every broker
+                  \\-> presence, lists, share probes         page -> commands -> the same queue
+
+A store that is down is told at once on `indexer/<name>` and waited for: connections stay, nothing
+is acknowledged, nothing is lost. A turn handles what has come, commits at most once, and does what
+is due; then the loop sleeps until the next thing is due.
+"""
+
+import logging
+import queue
+import random
+import signal
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from agent import wire
+from agent.connection import Closed, Crashed, Opened, Received, Refused, Subscribed
+from indexer import share
+from indexer.chores import Chores, Judged, write_list
+from indexer.config import Config
+from indexer.consume import Consumer, Done
+from indexer.desk import Busy, Change, ChangeList, Desk, Health, Live, LookAt, UndoList
+from indexer.inbox import Inbox
+from indexer.lists import ListRefused, Lists
+from indexer.presence import Presence, waits_for_time
+from indexer.store import Store, StoreDown
+from indexer.switchboard import Switchboard
+
+ANNOUNCE_MS = 300_000
+TIME_ASKED_MS = 10_000  # an agent that waits for the time gets it at most this often
+STORE_RETRY_S = 1.0
+TURN_S = 1.0  # no sleep is longer, so that the page sees the truth
+_EVENTS_A_TURN = 2000
+_GOODBYE_S = 2.0
+
+log = logging.getLogger("swarming.indexer")
+
+
+class Stop(NamedTuple):
+    """Somebody wants the indexer to end."""
+
+
+class Indexer:
+    """Everything that one indexer is, but for its page, which talks to ``desk``."""
+
+    def __init__(self, config: Config, store: Store) -> None:
+        self.config = config
+        self.started_ms = wall_ms()
+        self.events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self.desk = Desk(
+            config.name,
+            self.events.put,
+            auth_file=config.auth,
+            behind_proxy=config.behind_proxy,
+            keep_raw_ms=config.keep_raw_ms,
+            now_ms=wall_ms,
+        )
+        self.store = store
+        self.down: str | None = None
+        self.inbox = Inbox()
+        self.consumer = Consumer(store, config.keep_raw_ms, config.classic)
+        self.presence = Presence(store.agents())
+        self.consumer.v1_agents |= self.presence.names
+        self.lists = Lists(store)
+        self.switchboard = Switchboard(config, self.events.put, random.Random())
+        self.chores = Chores(
+            config,
+            store,
+            self.presence,
+            self.lists,
+            self.switchboard,
+            self.desk,
+            self.events.put,
+        )
+        self._retry_s = 0.0
+        self._announced_ms = 0
+        self._laid_s = 0.0
+        self._stopping = False
+
+    # --- the loop ---
+
+    def run(self) -> int:
+        """Until Stop comes; the exit code."""
+        self.desk.lay_lists(self.lists.own())
+        self._announce(wall_ms())
+        while not self._stopping:
+            self.turn()
+        self._goodbye()
+        return 0
+
+    def stop(self) -> None:
+        """From any thread, or a signal's handler."""
+        self.events.put(Stop())
+
+    def turn(self) -> None:
+        """Waits for an event or the next due time, and does all that there is to do."""
+        self._take_events(self._wake_s(time.monotonic()))
+        now_s, now_ms = time.monotonic(), wall_ms()
+        self.switchboard.turn(now_s)
+        self._consume(now_s, now_ms)
+        self._bound_inbox(now_s, now_ms)
+        if self.down is not None and now_s >= self._retry_s:
+            self._try_store(now_s)
+        if now_ms - self._announced_ms >= ANNOUNCE_MS:
+            self._announce(now_ms)
+        if self.down is None:
+            idle = not len(self.inbox)
+            self._guarded(lambda: self.chores.turn(now_s, now_ms, idle))
+        if now_s - self._laid_s >= TURN_S:
+            self._laid_s = now_s
+            self.desk.lay(self._health(now_ms), self.switchboard.states(now_s), now_ms)
+
+    def _wake_s(self, now_s: float) -> float:
+        if self.down is None and len(self.inbox):
+            return 0.0
+        dues = [TURN_S, self.switchboard.due_s(now_s)]
+        commit_s = self.consumer.due_s(now_s)
+        if self.down is None and commit_s is not None:
+            dues.append(commit_s)
+        return min(dues)
+
+    def _take_events(self, timeout_s: float) -> None:
+        """Handles what has come; waits for the first of it."""
+        try:
+            event = self.events.get(timeout_s > 0, timeout_s or None)
+            for _ in range(_EVENTS_A_TURN):
+                self._handle(event)
+                event = self.events.get_nowait()
+            self._handle(event)
+        except queue.Empty:
+            return
+
+    def _handle(self, event: Any) -> None:
+        match event:
+            case Received():
+                self._received(event)
+            case Opened():
+                line = self.switchboard.opened(event, time.monotonic(), wall_ms())
+                if line is not None:
+                    self.lists.opened(line.address, wall_ms())
+            case Closed() | Refused():
+                line = self.switchboard.lost(event, time.monotonic(), wall_ms())
+                if line is not None:
+                    self.lists.closed(line.address)
+            case Subscribed():
+                self.switchboard.subscribed(event, time.monotonic())
+            case ChangeList() | UndoList():
+                self._command(event)
+            case LookAt(target):
+                self.chores.leader.ask(target, wall_ms())
+            case Judged():
+                self.chores.judged(event, wall_ms())
+            case Crashed():
+                raise event.error
+            case Stop():
+                self._stopping = True
+
+    # --- what comes by MQTT ---
+
+    def _received(self, event: Received) -> None:
+        line = self.switchboard.line_of(event.connection)
+        if line is None:
+            return  # over a connection that was given up: its broker has it
+        is_result = event.topic.startswith("ping/") and not event.topic.startswith("ping/_share/")
+        if is_result and event.payload and not event.topic.endswith("/check"):
+            self.inbox.add(event)
+            return
+        if event.payload or event.topic.startswith(("watch", "rip/", "verdict/", "ping/")):
+            self._guarded(lambda: self._told(event, line.address))
+        event.connection.acknowledge(event.message)
+
+    def _told(self, event: Received, broker: str) -> None:
+        """Everything but results."""
+        try:
+            message = wire.read(event.topic, event.payload)
+        except wire.WireError as error:
+            log.debug("%s: %s", event.topic, error)
+            return
+        now_ms = wall_ms()
+        match message:
+            case wire.About(agent, _):
+                self.presence.about(message, event.retain, now_ms)
+                self.consumer.v1_agents.add(agent)
+                if not event.retain and waits_for_time(message):
+                    self._tell_time(now_ms)
+            case wire.Rip():
+                self.presence.rip(message, now_ms)
+            case wire.Watch():
+                self.lists.seen(broker, message, not event.retain, now_ms)
+            case wire.Verdict():
+                self.desk.lay_verdict(message)
+            case wire.ShareProbe(nonce):
+                self._share_probe(nonce, event)
+
+    def _share_probe(self, nonce: str, event: Received) -> None:
+        """Only what came through a shared subscription proves anything."""
+        line = self.switchboard.line_of(event.connection)
+        owner = share.owner_of(nonce)
+        if line is None or line.probe is None or owner is None:
+            return
+        self.store.put_fact(share.fact_of(owner), nonce)
+
+    # --- results ---
+
+    def _consume(self, now_s: float, now_ms: int) -> None:
+        """Reads what is waiting into the open commit, and closes it when it is due."""
+        while len(self.inbox) and not self.consumer.full:
+            arrived = self.inbox.take()
+            agent = self.consumer.read(arrived, now_ms, now_s)
+            if agent is not None and not arrived.retain:
+                self.presence.heard(agent, now_ms)
+        if self.down is None and self.consumer.due_s(time.monotonic()) == 0.0:
+            self._guarded(lambda: self._publish(self.consumer.commit(now_ms)))
+
+    def _publish(self, done: Done) -> None:
+        """After the commit, never before: to the broker, then to the agents."""
+        for arrived in done.arrived:
+            arrived.connection.acknowledge(arrived.message)
+        for topic, payload in done.acks:
+            self.switchboard.publish(topic, payload)
+        if done.results and self.desk.watched:
+            self.desk.tell(Live("results", done.results))
+
+    def _bound_inbox(self, now_s: float, now_ms: int) -> None:
+        fullest = self.inbox.fullest()
+        if fullest is None:
+            return
+        line = self.switchboard.line_of(fullest.connection)
+        self.inbox.forget(fullest.connection)
+        if line is not None:
+            line.give_up("it sends faster than the store takes", now_s, now_ms)
+            self.lists.closed(line.address)
+            log.warning("%s: %s; disconnected for a while", line.address, line.reason)
+
+    # --- the store ---
+
+    def _guarded(self, work: Callable[[], Any]) -> None:
+        """Does it; a store that is down is told at once and waited for."""
+        try:
+            work()
+        except StoreDown as error:
+            self._store_down(str(error))
+
+    def _store_down(self, reason: str) -> None:
+        self._retry_s = time.monotonic() + STORE_RETRY_S
+        if self.down is None:
+            log.error("the store takes nothing: %s; waiting for it", reason)
+            self.down = reason
+            self._announce(wall_ms())
+
+    def _try_store(self, now_s: float) -> None:
+        try:
+            self.store.check()
+        except StoreDown as error:
+            self.down = str(error)
+            self._retry_s = now_s + STORE_RETRY_S
+            return
+        log.info("the store takes results again")
+        self.down = None
+        self._announce(wall_ms())
+
+    # --- what is said ---
+
+    def _announce(self, now_ms: int) -> None:
+        facts = {"online": self.down is None, "time": wire.rfc3339(now_ms)}
+        self.switchboard.keep(wire.indexer_topic(self.config.name), wire.encode_json(facts))
+        self._announced_ms = now_ms
+
+    def _tell_time(self, now_ms: int) -> None:
+        if now_ms - self._announced_ms >= TIME_ASKED_MS:
+            self._announce(now_ms)
+
+    def _command(self, command: ChangeList | UndoList) -> None:
+        if not command.answer.set_running_or_notify_cancel():
+            return
+        try:
+            command.answer.set_result(self._change(command))
+        except ListRefused as error:
+            command.answer.set_exception(error)
+        except StoreDown as error:
+            command.answer.set_exception(Busy(f"the store takes nothing now: {error}"))
+            self._store_down(str(error))
+
+    def _change(self, command: ChangeList | UndoList) -> Change:
+        now_ms = wall_ms()
+        if isinstance(command, ChangeList):
+            write = self.lists.change(command.scope, command.text, command.who, now_ms)
+        else:
+            write = self.lists.undo(command.scope, command.who, now_ms)
+        own = self.lists.own()
+        self.desk.lay_lists(own)
+        took = write_list(self.switchboard, write)
+        change = Change(now_ms, write.scope, own[write.scope], command.who, took)
+        self.desk.tell(Live("list", change))
+        return change
+
+    def _health(self, now_ms: int) -> Health:
+        """Well means: the store takes results, and a broker is connected."""
+        lines, counts = self.switchboard.lines, self.consumer.counts
+        facts = {
+            "store": "ok" if self.down is None else f"down: {self.down}",
+            "brokers": [
+                {"address": line.address, "connected": line.open, "reason": line.reason}
+                for line in lines
+            ],
+            "leading": self.chores.leader.leads(now_ms),
+            "agents_here": self.presence.here(),
+            "inbox_bytes": self.inbox.waiting_bytes,
+            **counts._asdict(),
+            "since": wire.rfc3339(self.started_ms),
+        }
+        return Health(self.down is None and any(line.open for line in lines), facts)
+
+    # --- the end ---
+
+    def _goodbye(self) -> None:
+        """Finishes the commit, says goodbye; what is not committed stays with the brokers."""
+        now_ms = wall_ms()
+        if self.down is None and not self.consumer.empty:
+            self._guarded(lambda: self._publish(self.consumer.commit(now_ms)))
+        if self.down is None:
+            self._guarded(lambda: self.chores.finish(now_ms))
+        facts = {"online": False, "time": wire.rfc3339(now_ms)}
+        self.switchboard.keep(wire.indexer_topic(self.config.name), wire.encode_json(facts))
+        end_s = time.monotonic() + _GOODBYE_S
+        while self.switchboard.waiting() and time.monotonic() < end_s:
+            time.sleep(0.01)
+        self.switchboard.end()
+
+
+def wall_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def stop_on_signals(indexer: Indexer) -> None:
+    """SIGTERM and Ctrl-C end the indexer in order."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: indexer.stop())
