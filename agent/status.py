@@ -141,4 +141,8 @@ def _list(listed: dict[str, Any], refused: list[Any]) -> str:
 
 def _traffic(traffic: dict[str, Any]) -> str:
     used = traffic.get("bytes")
-    return "?" if used is None else f"{used / 1e6:.1f} MB this month"
+    if used is None:
+        return "?"
+    left = traffic.get("left_bytes")
+    said = f"{used / 1e6:.1f} MB since the start"
+    return said if left is None else f"{said}, {left / 1e6:.0f} MB left of the budget"

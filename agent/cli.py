@@ -1,0 +1,191 @@
+"""The command line of the box; thin, one function a command."""
+
+import argparse
+import difflib
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from agent import config, control, once, status
+from agent.config import ConfigError
+from agent.store import JournalError
+from agent.store_view import ViewError, view
+
+USAGE = 2  # exit status of bad input
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The exit status; bad input is one line on stderr and 2."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        options = _parser().parse_args(_with_command(words))
+        command: Callable[[argparse.Namespace], int] = options.command
+        return command(options)
+    except (ConfigError, JournalError, once.OnceError, status.StatusError, ViewError) as error:
+        print(f"swarming-agent: {error}", file=sys.stderr)
+        return USAGE
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def run(options: argparse.Namespace) -> int:
+    """Probes and publishes until SIGTERM."""
+    from agent.swarming_agent import Agent  # the other commands start faster without it
+
+    settings = config.load(options)
+    if not settings.brokers and settings.targets is None:
+        raise ConfigError("name a broker (host, host:port, mqtt://… or mqtts://…), or --targets")
+    logging.basicConfig(
+        level=settings.log_level.upper(), format="%(levelname)s %(message)s", stream=sys.stderr
+    )
+    return Agent(settings).run()
+
+
+def probe_once(options: argparse.Namespace) -> int:
+    return once.run(options.targets_now, config.load(options), options.json)
+
+
+def show_status(options: argparse.Namespace) -> int:
+    facts = status.ask(_journal_path(options))
+    print(json.dumps(facts, indent=2) if options.json else status.text(facts))
+    return 0
+
+
+def show_journal(options: argparse.Namespace) -> int:
+    """Counts of the journal, or its rows as NDJSON; safe while the agent runs."""
+    seen = view(options.path or _journal_path(options))
+    try:
+        if options.export:
+            for line in seen.export():
+                print(line)
+            return 0
+        for name, value in seen.counts._asdict().items():
+            print(f"{name:10} {'-' if value is None else value}")
+    finally:
+        seen.close()
+    return 0
+
+
+def show_link(options: argparse.Namespace) -> int:
+    """What link this box is on, and why."""
+    from agent import link, linkguess
+
+    guess = linkguess.guess(link.gather(options.root), config.load(options).link, options.iface)
+    if options.json:
+        print(json.dumps(guess.as_json()))
+    else:
+        print(f"{guess.type} by {guess.iface or 'no interface'}, confidence {guess.confidence:.2f}")
+        print("\n".join(f"  {reason}" for reason in guess.evidence))
+    return 0
+
+
+def pause(options: argparse.Namespace) -> int:
+    return _steer(options, control.Control(paused=True))
+
+
+def resume(options: argparse.Namespace) -> int:
+    return _steer(options, control.Control(paused=False))
+
+
+def _steer(options: argparse.Namespace, wish: control.Control) -> int:
+    """Leaves the wish beside the journal, and wakes a running agent."""
+    import signal
+
+    journal = _journal_path(options)
+    try:
+        control.write(control.path_beside(journal), wish)
+    except OSError as error:
+        raise ConfigError(f"{journal}: {error.strerror}") from error
+    try:
+        os.kill(int(status.ask(journal)["pid"]), signal.SIGHUP)
+    except (status.StatusError, KeyError):
+        print("no agent runs; it will know at its next start")
+    except OSError as error:
+        raise ConfigError(f"the running agent cannot be told: {error.strerror}") from error
+    return 0
+
+
+def _journal_path(options: argparse.Namespace) -> str:
+    return config.load(options).journal
+
+
+def _with_command(words: list[str]) -> list[str]:
+    """``swarming-agent BROKER`` means ``swarming-agent run BROKER``."""
+    if words and (words[0] in _COMMANDS or words[0] in ("-h", "--help", "--version")):
+        return words
+    if words and not set(words[0]) & set(".:/-"):
+        for name in difflib.get_close_matches(words[0], _COMMANDS, 1, 0.75):
+            raise ConfigError(f"no command {words[0]!r}: did you mean {name}?")
+    return ["run", *words]
+
+
+_COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
+    "run": (run, "probe, keep and publish until stopped (the default)"),
+    "once": (probe_once, "probe now and print, without a broker; no target: router and provider"),
+    "status": (show_status, "ten lines about the running agent"),
+    "journal": (show_journal, "what the journal holds; safe while the agent runs"),
+    "link": (show_link, "what link this box is on, and why"),
+    "pause": (pause, "probe nothing until resume; what is kept is still published"),
+    "resume": (resume, "probe again"),
+}
+
+
+def _parser() -> argparse.ArgumentParser:
+    from agent import VERSION
+
+    parser = argparse.ArgumentParser(
+        prog="swarming-agent",
+        description="It's just me, or this service is slow? This box pings what its swarm watches, "
+        "keeps every result, and hands it to any broker that it can reach.",
+    )
+    parser.add_argument("--version", action="version", version=VERSION)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, (function, text) in _COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        command.set_defaults(command=function)
+        if name in _OWN:
+            _OWN[name](command)
+        config.add_options(command)
+    return parser
+
+
+def _own_run(command: argparse.ArgumentParser) -> None:
+    config.add_brokers(command)
+
+
+def _own_once(command: argparse.ArgumentParser) -> None:
+    command.add_argument("targets_now", nargs="*", metavar="TARGET")
+    command.add_argument("--json", action="store_true", help="one JSON object a line")
+
+
+def _own_status(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="everything, as JSON")
+
+
+def _own_journal(command: argparse.ArgumentParser) -> None:
+    command.add_argument("path", nargs="?", metavar="PATH", help="the journal (default: --journal)")
+    command.add_argument("--export", action="store_true", help="its rows, one JSON object a line")
+
+
+def _own_link(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="one JSON object")
+    command.add_argument("--root", default="/", metavar="DIR", help="read a box's files under DIR")
+    command.add_argument("--iface", metavar="NAME", help="judge this interface")
+
+
+_OWN: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    "run": _own_run,
+    "once": _own_once,
+    "status": _own_status,
+    "journal": _own_journal,
+    "link": _own_link,
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

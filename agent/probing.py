@@ -1,0 +1,137 @@
+"""What is probed, and over what: the schedule's slots, the prober's hand, the link, the ladder.
+
+One thing runs at a time: a probe, or the search for the first hop behind the gateway.
+"""
+
+import logging
+import random
+from collections.abc import Callable
+from typing import Any
+
+from agent import link, linkguess, schedule
+from agent.link import routes
+from agent.linkguess import Link
+from agent.prober import FirstHopFound, ProbeCrashed, Probed, Prober
+from agent.targets import Policy, Refused, parse_list
+from agent.watch import Listed
+
+log = logging.getLogger("swarming")
+
+FIND_HOP_EVERY_S = 86_400.0  # while it is known
+FIND_HOP_AGAIN_S = 3_600.0  # nobody answered
+
+
+class Probing:
+    """Starts what is due; keeps what it learns of the link and the way out."""
+
+    def __init__(
+        self,
+        prober: Prober,
+        rng: random.Random,
+        policy: Policy,
+        stated_link: str | None,
+        now: float,
+        root: str = "/",
+    ) -> None:
+        self.schedule = schedule.Schedule(now, rng)
+        self.paused = False
+        self.targets: tuple[str, ...] = ()
+        self.first_hop: str | None = None
+        self.on_link: Callable[[Link], None] = lambda _: None
+        self._prober = prober
+        self._policy = policy
+        self._stated_link = stated_link
+        self._root = root
+        self._busy = False
+        self._refused: tuple[Refused, ...] = ()
+        self._refused_address: dict[str, dict[str, Any]] = {}
+        self.link, self._gateway = self._look()
+        self._linked_at = now
+        self._find_hop_at = now + schedule.SLOT_S  # a crash loop must send nothing
+
+    def follow(self, listed: Listed, now: float) -> None:
+        """The list in force from now on."""
+        parsed = parse_list(listed.text, policy=self._policy)
+        self.targets = tuple(target.text for target in parsed.targets)
+        self._refused = parsed.refused
+        self._refused_address = {
+            text: why for text, why in self._refused_address.items() if text in self.targets
+        }
+        self.schedule.set_targets(parsed.targets, now)
+        log.info("watching %d targets from %s", len(self.targets), listed.source)
+        for refused in parsed.refused:
+            log.warning("refused %s: %s", refused.text, refused.reason)
+
+    def refused(self) -> list[dict[str, Any]]:
+        """The words on the list that are not probed, and why."""
+        words = [{"target": refused.text, "reason": refused.reason} for refused in self._refused]
+        return words + list(self._refused_address.values())
+
+    def act(self, now: float) -> None:
+        """Starts what is due, unless something runs or the owner has paused the box."""
+        if self._busy or self.paused:
+            return
+        if now >= self._find_hop_at:
+            self._look_at_link(now)
+            self._find_hop_at = now + FIND_HOP_AGAIN_S
+            self._busy = True
+            self._prober.find_first_hop(self._gateway)
+            return
+        probe = self.schedule.next(now)
+        if probe is not None:
+            self._look_at_link(now)
+            self._busy = True
+            self._prober.submit(probe, self._gateway, self.first_hop)
+
+    def wake_s(self, now: float) -> float:
+        if self._busy or self.paused:
+            return 60.0
+        return max(0.0, min(self.schedule.wake_s(now), self._find_hop_at - now))
+
+    def probed(self, event: Probed, now: float) -> dict[str, Any] | None:
+        """A probe has ended: the body of its result, or None when the box slept through it."""
+        self._busy = False
+        target = event.probe.target
+        self.schedule.answered(target, event.body, now)
+        body = event.body
+        if body is None or (body.get("sent") == 0 and body.get("error") is None):
+            return None  # slept, or stopped before it had begun
+        if target is not None:
+            self._judge_address(target.text, body)
+        return body | {"link": self.link.as_body(int(now - self._linked_at))}
+
+    def found(self, event: FirstHopFound, now: float) -> None:
+        self._busy = False
+        self.first_hop = event.ip
+        self._find_hop_at = now + (FIND_HOP_EVERY_S if event.ip else FIND_HOP_AGAIN_S)
+
+    def crashed(self, event: ProbeCrashed) -> None:
+        log.error("%s", event.trace)
+        raise event.error
+
+    def _judge_address(self, text: str, body: dict[str, Any]) -> None:
+        """Keeps why the address of a target is not probed, for as long as that is so."""
+        if body.get("error") != "policy":
+            self._refused_address.pop(text, None)
+            return
+        if text not in self._refused_address:
+            log.warning("refused %s at %s: %s", text, body.get("ip"), body.get("detail"))
+        why = {"target": text, "reason": body.get("detail"), "ip": body.get("ip")}
+        self._refused_address[text] = why
+
+    def _look(self) -> tuple[Link, str | None]:
+        """The link and the gateway as they are now."""
+        guess = linkguess.guess(link.gather(self._root), self._stated_link)
+        gateways = routes.gateway(self._root)
+        route = gateways.get(4) or gateways.get(6)
+        return guess, route.address if route is not None else None
+
+    def _look_at_link(self, now: float) -> None:
+        before = self.link, self._gateway
+        self.link, self._gateway = self._look()
+        self._linked_at = now
+        if linkguess.changed(before[0], self.link) or self._gateway != before[1]:
+            log.info("link: %s by %s", self.link.type, self.link.iface or "no interface")
+            self.first_hop = None
+            self._find_hop_at = now
+            self.on_link(self.link)

@@ -1,0 +1,333 @@
+"""The agent: one loop that owns all state, and threads that only bring it events.
+
+A turn of the loop takes the events that are there, then does what is due, then sleeps until the
+next thing is due or the next event comes. A bug ends the process; the journal makes that safe, and
+the supervisor starts it again.
+"""
+
+import logging
+import os
+import queue
+import random
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+from agent import VERSION, about, clock, control, names, wire
+from agent.budget import Budget
+from agent.config import Config
+from agent.linkguess import Link
+from agent.observer import Observed, Observer, ObserverCrashed
+from agent.probe_icmp import Pinger, open_pinger
+from agent.prober import FirstHopFound, ProbeCrashed, Probed, Prober
+from agent.probing import Probing
+from agent.resolve import Resolver
+from agent.status import StatusServer, last_word
+from agent.store import Journal
+from agent.targets import Policy
+from agent.traffic import probe_bytes
+from agent.uplink import Uplink
+from agent.watch import WatchList
+
+log = logging.getLogger("swarming")
+
+WATCH = "watch_lists"  # settings of the journal
+SALT = "salt"
+MONTH = "month"
+PUBLISH_AFTER_S = 5.0  # publishing waits so long for the first word about the clock
+SAVE_MONTH_EVERY_S = 900.0
+FACTS_EVERY_S = 1.0
+GOODBYE_S = 2.0
+LONGEST_SLEEP_S = 30.0
+
+
+class Stop:
+    """SIGTERM or SIGINT."""
+
+
+class Reload:
+    """SIGHUP."""
+
+
+class Agent:
+    """All state of the box. ``run`` returns when it has been told to stop."""
+
+    def __init__(self, config: Config) -> None:
+        self.events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._config = config
+        self._name = names.settle(config)
+        now = clock.boot_ns() / 1e9
+        self._journal = Journal(
+            config.journal,
+            self._name,
+            max_rows=config.max_rows,
+            max_bytes=config.max_bytes,
+            flush_s=config.flush_s,
+            now=now,
+        )
+        self._clock = clock.Clock(clock.boot_id(), clock.boot_ns(), self._journal.newest_ms)
+        self._journal.follow(self._clock.reading(*clock.now_ns()))
+        rng = random.Random()
+        self._watch = WatchList(self._name, config.targets or "", self._journal.get(WATCH))
+        self._uplink = Uplink(
+            config, self._name, self._journal, self._watch, rng, self.events.put, now
+        )
+        self._uplink.heard = self._heard
+        self._uplink.spent_bytes = self._spend
+        self._pinger = open_pinger()
+        self._prober, self._probing = self._make_probing(config, self._pinger, rng, now)
+        self._budget = Budget(config.budget_bytes, now, self._journal.get(MONTH))
+        self._status = StatusServer(config.journal)
+        self._observer: Observer | None = None
+        self._started_at = now
+        self._started_ms = self._wall_ms()
+        self._observed = False
+        self._connected = False
+        self._saved_month_at = now
+        self._facts: dict[str, Any] = {}
+        self._facts_at = -FACTS_EVERY_S
+        self._last = ""
+        self._traffic_bytes = 0  # of this run
+        self._salt: str = self._journal.get(SALT, "")
+        self._control = control.Control()
+
+    def _make_probing(
+        self, config: Config, pinger: Pinger, rng: random.Random, now: float
+    ) -> tuple[Prober, Probing]:
+        policy = Policy(config.allow_private, config.deny)
+        prober = Prober(self.events.put, pinger, Resolver(), policy)
+        probing = Probing(prober, rng, policy, config.link, now)
+        probing.on_link = self._on_link
+        return prober, probing
+
+    # The loop
+
+    def run(self) -> int:
+        """Until SIGTERM or SIGINT: then flush, say goodbye, and 0."""
+        self._catch_signals()
+        self._tell_start()
+        self._observer = Observer(self.events.put)
+        self._reload()
+        self._on_link(self._probing.link)
+        self._probing.follow(self._watch.in_force, clock.boot_ns() / 1e9)
+        while not self._turn():
+            pass
+        self._end()
+        return 0
+
+    def _turn(self) -> bool:
+        """One turn; whether it was told to stop."""
+        event = self._next(self._wake_s(clock.boot_ns() / 1e9))
+        now = clock.boot_ns() / 1e9
+        self._journal.follow(self._clock.reading(*clock.now_ns()))
+        while event is not None:
+            if isinstance(event, Stop):
+                return True
+            self._handle(event, now)
+            event = self._next(0)
+        self._act(now)
+        return False
+
+    def _next(self, timeout_s: float) -> Any:
+        try:
+            return self.events.get(timeout=timeout_s) if timeout_s > 0 else self.events.get(False)
+        except queue.Empty:
+            return None
+
+    def _handle(self, event: Any, now: float) -> None:
+        if isinstance(event, Probed):
+            self._probed(event, now)
+        elif isinstance(event, FirstHopFound):
+            self._probing.found(event, now)
+        elif isinstance(event, Observed):
+            self._observed = True
+            self._clock.heard(event.clock, *clock.now_ns())
+            self._journal.follow(self._clock.reading(*clock.now_ns()))
+        elif isinstance(event, ProbeCrashed):
+            self._probing.crashed(event)
+        elif isinstance(event, ObserverCrashed):
+            raise event.error
+        elif isinstance(event, Reload):
+            self._reload()
+        else:
+            self._uplink.handle(event, now)
+            self._follow_connection()
+
+    def _act(self, now: float) -> None:
+        """Everything that is due."""
+        plan = self._budget.plan(self._probing.link.metered, now)
+        self._probing.schedule.stretch(plan.slot_s)
+        self._uplink.drain.spent = plan.spent
+        listed = self._watch.due(now)
+        if listed is not None:
+            self._journal.put(WATCH, self._watch.to_save())
+            self._probing.follow(listed, now)
+        self._probing.act(now)
+        if now - self._saved_month_at >= SAVE_MONTH_EVERY_S:
+            self._save_month(now)
+        if self._journal.flush_due(now):
+            self._journal.flush(now)
+        if self._observed or now - self._started_at > PUBLISH_AFTER_S:
+            self._uplink.act(lambda: self._told(now), now, self._wall_ms())
+        self._told(now)
+
+    def _wake_s(self, now: float) -> float:
+        flush_at = self._journal.flush_at(now)
+        due = [self._probing.wake_s(now), self._watch.wake_s(now), self._uplink.wake_s(now)]
+        due += [LONGEST_SLEEP_S] if flush_at is None else [flush_at - now]
+        if not self._observed:
+            due.append(PUBLISH_AFTER_S)
+        return max(0.0, min(*due, LONGEST_SLEEP_S))
+
+    # Events
+
+    def _probed(self, event: Probed, now: float) -> None:
+        body = self._probing.probed(event, now)
+        self._budget.probed()
+        if body is None:
+            return
+        self._spend(probe_bytes(body))
+        self._last = last_word(body)
+        self._journal.add(body, event.begun_boot_ns)
+
+    def _heard(self, message: wire.Message, retain: bool, now: float) -> None:
+        if isinstance(message, wire.Indexer):
+            if message.online and message.time_ms is not None and not retain:
+                self._clock.indexer_said(message.time_ms, *clock.now_ns())
+        elif isinstance(message, wire.Swarm):
+            self._probing.schedule.swarm(message.agents, now)
+            if message.salt and message.salt != self._salt:
+                self._salt = message.salt
+                self._journal.put(SALT, self._salt)
+        elif isinstance(message, wire.Look):
+            self._probing.schedule.look(message.targets, now)
+
+    def _on_link(self, link: Link) -> None:
+        self._uplink.drain.metered = link.metered
+        self._facts_at = -FACTS_EVERY_S
+
+    def _spend(self, count_bytes: int) -> None:
+        self._traffic_bytes += count_bytes
+        self._budget.spend(count_bytes, self._probing.link.metered)
+
+    def _follow_connection(self) -> None:
+        connected = self._uplink.broker is not None
+        if connected and not self._connected:
+            self._clock.connected(clock.boot_ns())
+        elif self._connected and not connected:
+            self._clock.disconnected(clock.boot_ns())
+        self._connected = connected
+
+    def _reload(self) -> None:
+        self._control = control.read(control.path_beside(self._config.journal))
+        if self._control.problem:
+            log.warning("%s", self._control.problem)
+        if self._control.paused != self._probing.paused:
+            log.info("paused by the owner" if self._control.paused else "going on")
+        self._probing.paused = self._control.paused
+        self._facts_at = -FACTS_EVERY_S
+
+    # What it says of itself
+
+    def _told(self, now: float) -> dict[str, Any]:
+        """The facts for ``agent/<agent>``, at most a second old; the owner's snapshot with them."""
+        if now - self._facts_at < FACTS_EVERY_S:
+            return self._facts
+        self._facts, self._facts_at = self._gather(now), now
+        self._status.snapshot = wire.encode_json(
+            {
+                "about": self._facts,
+                "broker": self._uplink.broker,
+                "indexer": self._uplink.drain.facts(now).get("indexer"),
+                "icmp_advice": self._pinger.advice,
+                "last": self._last,
+                "pid": os.getpid(),
+            }
+        )
+        return self._facts
+
+    def _gather(self, now: float) -> dict[str, Any]:
+        config, link = self._config, self._probing.link
+        reading = self._clock.reading(*clock.now_ns())
+        drained = self._uplink.drain.facts(now)
+        plan = self._budget.plan(link.metered, now)
+        facts: dict[str, Any] = {
+            "v": wire.VERSION,
+            "version": VERSION,
+            "agent": self._name,
+            "here": True,
+            "epoch": self._journal.epoch,
+            "since": wire.rfc3339(self._started_ms),
+            "place": config.place,
+            "isp": config.isp,
+            "link": link.as_json(),
+            "access_group": about.access_group(self._probing.first_hop, self._salt),
+            "flush_s": config.flush_s,
+            "journal": self._journal.facts(),
+            "clock": {"trust": reading.trust, "age_s": _minutes(reading.age_s)},
+            "list": {
+                "from": self._watch.in_force.source,
+                "targets": list(self._probing.targets),
+            },
+            "refused": self._probing.refused(),
+            "icmp": self._pinger.method,
+            "brokers": [str(broker) for broker in config.brokers],
+            "traffic": {"bytes": self._traffic_bytes, "left_bytes": plan.left_bytes},
+            "silence": drained.get("silent") or drained.get("denied"),
+        }
+        if plan.spent:
+            facts["budget"] = "spent: one probe and one batch an hour"
+        if self._control.paused:
+            facts["paused"] = True
+        return facts
+
+    def _wall_ms(self) -> int:
+        return self._clock.reading(*clock.now_ns()).wall_ms
+
+    def _tell_start(self) -> None:
+        log.info("agent %s, journal %s", self._name, self._config.journal)
+        log.info("icmp by %s", self._pinger.method or "nothing: no ICMP probe is possible")
+        if self._pinger.advice:
+            log.info("a better way to ping: %s", self._pinger.advice)
+        if not self._config.brokers:
+            log.warning("no broker is named: results stay in the journal")
+
+    # The end
+
+    def _catch_signals(self) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._posting(Stop))
+        signal.signal(signal.SIGHUP, self._posting(Reload))
+
+    def _posting(self, event: Callable[[], Any]) -> Callable[..., None]:
+        return lambda *_: self.events.put(event())
+
+    def _save_month(self, now: float) -> None:
+        self._saved_month_at = now
+        self._journal.put(MONTH, self._budget.saved())
+
+    def _end(self) -> None:
+        """Flush, publish, say goodbye; all within GOODBYE_S and what a commit takes."""
+        now = clock.boot_ns() / 1e9
+        if self._observer is not None:
+            self._observer.stop()
+        self._prober.stop(0.2)
+        self._save_month(now)
+        self._journal.flush(now)
+        if self._uplink.goodbye(self._gather(now) | {"here": False}, now):
+            end = time.monotonic() + GOODBYE_S
+            while not self._uplink.settled() and (left := end - time.monotonic()) > 0:
+                event = self._next(min(left, 0.1))
+                if event is not None and not isinstance(event, (Stop, Reload, Probed)):
+                    self._handle(event, now)
+        self._uplink.close()
+        self._journal.flush(now)
+        self._journal.close()
+        self._status.close()
+        log.info("goodbye")
+
+
+def _minutes(age_s: int | None) -> int | None:
+    """Whole minutes, so that an age alone does not make news every second."""
+    return None if age_s is None else age_s // 60 * 60

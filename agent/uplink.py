@@ -1,0 +1,261 @@
+"""The way to a broker: which one, the connection to it, and what goes over it.
+
+It decides nothing of its own: ``brokers`` says where to, ``drain`` what to publish, ``watch`` which
+list is in force. Here they meet one Connection, made for one try and thrown away after it.
+"""
+
+import logging
+import random
+from collections.abc import Callable
+from typing import Any
+
+from agent import connection, wire
+from agent.about import Announcer
+from agent.brokers import Brokers
+from agent.config import Config
+from agent.connection import Connection, Credentials
+from agent.drain import Drain
+from agent.store import Journal
+from agent.traffic import BrokerMeter, tcp_info
+from agent.watch import WatchList
+
+log = logging.getLogger("swarming")
+
+VERSIONS = "mqtt_versions"  # the journal's setting: which brokers are spoken to in 3.1.1
+METER_EVERY_S = 10.0
+
+
+class Uplink:
+    """At most one connection, and all that is waiting to go over it."""
+
+    def __init__(
+        self,
+        config: Config,
+        name: str,
+        journal: Journal,
+        watch: WatchList,
+        rng: random.Random,
+        post: Callable[[connection.Event], None],
+        now: float,
+    ) -> None:
+        self.drain = Drain(journal, name, rng)
+        self.heard: Callable[[wire.Message, bool, float], None] = lambda *_: None
+        self.spent_bytes: Callable[[int], None] = lambda _: None
+        self._name = name
+        self._journal = journal
+        self._watch = watch
+        self._post = post
+        self._credentials = Credentials(config.ca, config.cert, config.key)
+        self._brokers = self._choice(config, journal, rng, now)
+        self._connection: Connection | None = None
+        self._announcer = Announcer()
+        self._meter = BrokerMeter()
+        self._metered_at = now
+        self._complained: set[str] = set()
+
+    @staticmethod
+    def _choice(
+        config: Config, journal: Journal, rng: random.Random, now: float
+    ) -> Brokers | None:
+        if not config.brokers:
+            return None
+        saved = journal.get(VERSIONS, {})
+        return Brokers(config.brokers, rng, version=config.mqtt, saved=saved, now=now)
+
+    @property
+    def broker(self) -> str | None:
+        """The broker that we are connected to."""
+        is_open = self._connection is not None and self._connection.is_open
+        return str(self._connection.broker) if is_open and self._connection else None
+
+    def owns(self, event: object) -> bool:
+        """Whether a connection's event is of the present one, not of one that we left."""
+        return self._connection is not None and getattr(event, "connection", None) is (
+            self._connection
+        )
+
+    # What happened
+
+    def handle(self, event: connection.Event, now: float) -> None:
+        """One event of a connection."""
+        if isinstance(event, connection.Crashed):
+            raise event.error
+        if not self.owns(event):
+            return
+        if isinstance(event, connection.Opened):
+            self._opened(event, now)
+        elif isinstance(event, connection.Received):
+            self._received(event, now)
+        elif isinstance(event, connection.Acknowledged):
+            self.drain.acknowledged(event.token, event.code, now)
+        elif isinstance(event, connection.Subscribed):
+            if event.denied:
+                self._complain(f"the broker denies reading {', '.join(event.denied)}")
+        else:
+            self._ended(event, now)
+
+    def _opened(self, event: connection.Opened, now: float) -> None:
+        assert self._brokers is not None
+        log.info("connected to %s, MQTT %s", event.connection.broker, event.connection.version)
+        self._brokers.opened(now)
+        self._watch.connected(now)
+        self._announcer.forget()
+        own = self._name
+        topics = [wire.watch_topic(own), wire.WATCH, wire.ack_topic(own), "indexer/+"]
+        try:
+            event.connection.subscribe([*topics, wire.SWARM, wire.LOOK, wire.agent_topic(own)])
+            event.connection.publish(wire.rip_topic(own), b"", retain=True)
+        except connection.NotConnected:
+            return  # its Closed is on the way
+        self.drain.opened(
+            str(event.connection.broker),
+            now,
+            max_packet=event.max_packet,
+            receive_maximum=event.receive_maximum,
+        )
+
+    def _received(self, event: connection.Received, now: float) -> None:
+        assert self._brokers is not None
+        try:
+            message = wire.read(event.topic, event.payload)
+        except wire.WireError as error:
+            self._complain(f"{event.topic[:80]}: {error}")
+            return
+        if isinstance(message, wire.Ack) and message.agent == self._name:
+            self._brokers.indexer_seen(now)
+            self.drain.confirmed(message.ranges, now)
+        elif isinstance(message, wire.Indexer):
+            if message.online and not event.retain:
+                self._brokers.indexer_seen(now)
+            self.drain.indexer_seen(message.name, message.online, event.retain, now)
+        elif isinstance(message, wire.Watch) and message.agent in (None, self._name):
+            self._watch.received(message.agent is not None, message.text, now)
+        elif isinstance(message, wire.About) and message.agent == self._name:
+            self._is_it_me(message, event.retain)
+        self.heard(message, event.retain, now)
+
+    def _is_it_me(self, about: wire.About, retain: bool) -> None:
+        epoch = about.facts.get("epoch")
+        if not retain and epoch and epoch not in self._journal.epochs_of_this_run:
+            self._complain(f"another agent is named {self._name}: give one of them another name")
+
+    def _ended(self, event: connection.Closed | connection.Refused, now: float) -> None:
+        assert self._brokers is not None
+        self._measure(now, force=True)
+        broker = event.connection.broker
+        self._connection = None
+        if isinstance(event, connection.Closed):
+            log.info("%s: connection lost: %s", broker, event.reason)
+            self._complained.discard(f"{broker}: {event.reason}")
+            self._brokers.closed(event.code, event.after_s, now)
+            self.drain.closed(now)
+        else:
+            self._complain(f"{broker}: {event.reason}")
+            self._brokers.refused(event.code, event.stage, now)
+        if trouble := self._brokers.trouble(now):
+            self._complain(trouble)
+        saved = self._brokers.to_save(now)
+        if set(saved) != set(self._journal.get(VERSIONS, {})):
+            self._journal.put(VERSIONS, saved)
+
+    # What is to be done
+
+    def act(self, facts: Callable[[], dict[str, Any]], now: float, now_ms: int) -> None:
+        """Everything that is due now: a try, a move, results, and what the box says of itself."""
+        if self._brokers is None:
+            return
+        if self._connection is None:
+            self._try(now)
+        elif self._connection.is_open:
+            self._measure(now)
+            if self._brokers.should_leave(now):
+                self._leave(now)
+                return
+            self._announce(facts(), now_ms)
+            self._publish(now)
+
+    def wake_s(self, now: float) -> float:
+        if self._brokers is None:
+            return 60.0
+        if self._connection is not None and self._connection.is_open:
+            return min(self.drain.wake_s(now), self._brokers.wake_s(now), METER_EVERY_S)
+        return self._brokers.wake_s(now)
+
+    def _try(self, now: float) -> None:
+        assert self._brokers is not None
+        attempt = self._brokers.due(now)
+        if attempt is None:
+            return
+        will = wire.encode_json({"agent": self._name, "epoch": self._journal.epoch})
+        self._connection = Connection(
+            attempt.broker,
+            self._name,
+            post=self._post,
+            version=attempt.version,
+            credentials=self._credentials,
+            will=(wire.rip_topic(self._name), will),
+        )
+        self._meter = BrokerMeter()
+        self._connection.open()
+
+    def _leave(self, now: float) -> None:
+        assert self._connection is not None and self._brokers is not None
+        log.info("%s: no indexer for 15 min, trying another broker", self._connection.broker)
+        self._measure(now, force=True)
+        self._connection.close()
+        self._connection = None
+        self._brokers.left(now)
+        self.drain.closed(now)
+
+    def _announce(self, facts: dict[str, Any], now_ms: int) -> None:
+        if self._announcer.due(facts, now_ms) and self._send_about(facts):
+            self._announcer.said(facts, now_ms)
+
+    def _send_about(self, facts: dict[str, Any]) -> bool:
+        assert self._connection is not None
+        try:
+            payload = wire.encode_json(facts)
+            self._connection.publish(wire.agent_topic(self._name), payload, retain=True)
+        except connection.NotConnected:
+            return False
+        return True
+
+    def _publish(self, now: float) -> None:
+        assert self._connection is not None
+        for outgoing in self.drain.due(now):
+            try:
+                token = self._connection.publish(outgoing.topic, outgoing.payload)
+            except connection.NotConnected:
+                return  # its Closed is on the way
+            self.drain.sent(outgoing, token, now)
+
+    def _measure(self, now: float, force: bool = False) -> None:
+        if self._connection is None or not (force or now - self._metered_at >= METER_EVERY_S):
+            return
+        self._metered_at = now
+        tcp = tcp_info(self._connection.sock)
+        self.spent_bytes(self._meter.read(self._connection, tcp))
+
+    # The end
+
+    def goodbye(self, facts: dict[str, Any], now: float) -> bool:
+        """What is due and the last word are sent; whether there is something to wait for."""
+        if self._connection is None or not self._connection.is_open:
+            return False
+        self._publish(now)
+        return self._send_about(facts)
+
+    def settled(self) -> bool:
+        """Whether the broker has acknowledged all that was sent."""
+        return self._connection is None or not self._connection.waiting
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _complain(self, sentence: str) -> None:
+        """Once for each sentence, so that the log shows changes of state."""
+        if sentence not in self._complained and len(self._complained) < 1000:
+            self._complained.add(sentence)
+            log.warning("%s", sentence)
