@@ -109,9 +109,8 @@ class Prober:
     def _carry_out(self, order: _Order) -> Event:
         try:
             if order.probe is None:
-                return FirstHopFound(
-                    order.gateway, ladder.first_hop(self._pinger, order.gateway)
-                )
+                found = ladder.first_hop(self._pinger, order.gateway, stop=self._stop)
+                return FirstHopFound(order.gateway, found)
             return self._timed(order.probe, order)
         except Exception as error:  # a bug of ours must reach the loop, not this thread's grave
             return ProbeCrashed(order.probe, error, traceback.format_exc())
@@ -127,7 +126,7 @@ class Prober:
 
     def _body(self, probe: Probe, order: _Order) -> dict[str, Any]:
         if probe.target is None:
-            rungs = ladder.probe(self._pinger, order.gateway, order.first_hop)
+            rungs = ladder.probe(self._pinger, order.gateway, order.first_hop, stop=self._stop)
             return {"kind": probe.kind, "target": "ladder"} | rungs
         other_family = probe.visit % FAMILY_CYCLE == FAMILY_CYCLE - 1
         if probe.kind == "http":

@@ -61,6 +61,7 @@ class PlantedServer:
         self.tls_s = tls_s
         self.requests: list[bytes] = []
         self.names: list[str | None] = []  # that TLS clients asked for (SNI)
+        self.resumed: list[bool] = []  # a TLS session from before was taken up again
         self._context = None if pair is None else self._server_context(*pair)
         self._closed = threading.Event()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -102,11 +103,15 @@ class PlantedServer:
 
     def _serve(self, connection: socket.socket) -> None:
         connection.settimeout(30)
+        # Else Nagle's rule holds back a first byte until the client acknowledged the TLS tickets.
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with contextlib.suppress(OSError):
             try:
                 if self._context is not None:
                     self._closed.wait(self.tls_s)
-                    connection = self._context.wrap_socket(connection, server_side=True)
+                    secure = self._context.wrap_socket(connection, server_side=True)
+                    connection = secure
+                    self.resumed.append(bool(secure.session_reused))
                 self.requests.append(_read_request(connection))
                 self._play(connection)
             finally:
