@@ -77,7 +77,7 @@ def common_name(pem: str) -> str | None:
         if parts and parts[0][0] == 0xA0:  # the version, which version 1 leaves out
             parts = parts[1:]
         names = [name for _, group in _parts(parts[4][1]) for _, name in _parts(group)]
-        for name in reversed(names):  # the last is the most specific
+        for name in names:  # the first: Mosquitto takes that for the user's name, too
             if name.startswith(_COMMON_NAME):
                 tag, value = _parts(name)[1]
                 return value.decode("utf-16-be" if tag == 0x1E else "utf-8")

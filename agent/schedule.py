@@ -261,8 +261,7 @@ def _is_unusual(visited: _Visited, body: Mapping[str, Any]) -> bool:
 
 def _is_bad(ok: bool, ms: float | None, past: Sequence[tuple[bool, float | None]]) -> bool:
     if not ok:
-        failed = sum(1 for was_ok, _ in past if not was_ok)
-        return failed * 2 <= len(past)
+        return True
     usual = [was_ms for was_ok, was_ms in past if was_ok and was_ms is not None]
     if ms is None or len(usual) < 3:
         return False

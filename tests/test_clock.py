@@ -1,0 +1,230 @@
+"""Time on a box without a real-time clock: only a clock that is known to be wrong makes us wait."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from agent import clock
+from agent.clock import BUILT_MS, NOTHING, NS_PER_MS, NS_PER_S, Clock, Evidence, Facts, ask, judge
+
+TODAY_MS = BUILT_MS + 400 * 24 * 3600 * 1000
+TODAY_NS = TODAY_MS * NS_PER_MS
+SYNCED = Facts("timedate1", True, None, False)
+DENIED = Facts("timedate1", False, None, False)
+RIGHT = Evidence(
+    wall_ms=TODAY_MS,
+    built_ms=BUILT_MS,
+    newest_known_ms=TODAY_MS - 1000,
+    asked=True,
+    vouched=False,
+    denied=False,
+    indexer=False,
+    connected_s=0.0,
+)
+
+
+def s(seconds: float) -> int:
+    return int(seconds * NS_PER_S)
+
+
+@pytest.mark.parametrize(
+    ("what", "trust"),
+    [
+        ({}, "unknown"),
+        ({"vouched": True}, "ntp"),
+        ({"asked": False}, "waiting"),
+        ({"wall_ms": 0}, "waiting"),
+        ({"wall_ms": BUILT_MS - 1}, "waiting"),
+        ({"wall_ms": BUILT_MS - 1, "vouched": True}, "waiting"),
+        ({"newest_known_ms": TODAY_MS + 1}, "waiting"),
+        ({"newest_known_ms": TODAY_MS + 1, "vouched": True}, "ntp"),
+        ({"newest_known_ms": None}, "unknown"),
+        ({"denied": True}, "waiting"),
+        ({"denied": True, "connected_s": 599.0}, "waiting"),
+        ({"denied": True, "connected_s": 600.0}, "unsynced"),
+        ({"denied": True, "indexer": True, "connected_s": 299.0}, "waiting"),
+        ({"denied": True, "indexer": True, "connected_s": 300.0}, "indexer"),
+        ({"indexer": True, "connected_s": 300.0}, "indexer"),
+        ({"indexer": True, "vouched": True, "connected_s": 900.0}, "ntp"),
+        ({"denied": True, "indexer": True, "connected_s": 900.0}, "indexer"),
+    ],
+)
+def test_the_rule(what: dict[str, object], trust: str) -> None:
+    assert judge(RIGHT._replace(**what)) == trust
+
+
+def test_a_source_that_vouches_gives_ntp_and_its_age_grows_when_it_falls_silent() -> None:
+    box = Clock("boot", s(100))
+    assert box.reading(s(100), TODAY_NS).trust == "waiting"  # nobody has been asked yet
+    box.heard(SYNCED, s(100), TODAY_NS)
+    box.heard(DENIED, s(160), TODAY_NS + s(60))  # out of reach of its server, not wrong
+    reading = box.reading(s(400), TODAY_NS + s(300))
+    assert (reading.trust, reading.age_s) == ("ntp", 300)
+    assert reading.wall_ms == TODAY_MS + 300_000 and reading.boot_ns == s(400)
+
+
+def test_the_age_is_the_sources_own_where_it_tells() -> None:
+    box = Clock("boot", s(100))
+    box.heard(SYNCED._replace(vouched_ms=TODAY_MS - 40_000), s(100), TODAY_NS)
+    assert box.reading(s(110), TODAY_NS + s(10)).age_s == 50
+
+
+def test_a_clock_that_nobody_can_ask_about_is_unknown_and_publishes_at_once() -> None:
+    box = Clock("boot", s(5), newest_known_ms=TODAY_MS - 1)
+    box.heard(NOTHING, s(5), TODAY_NS)
+    reading = box.reading(s(6), TODAY_NS + s(1))
+    assert (reading.trust, reading.age_s) == ("unknown", None)
+
+
+def test_a_real_time_clock_makes_not_synchronised_good_enough() -> None:
+    box = Clock("boot", s(5))
+    box.heard(DENIED._replace(rtc=True), s(5), TODAY_NS)
+    assert box.reading(s(6), TODAY_NS).trust == "unknown"
+    box.heard(DENIED, s(7), TODAY_NS)
+    assert box.reading(s(8), TODAY_NS).trust == "waiting"
+
+
+def test_after_five_minutes_connected_the_indexer_gives_the_time() -> None:
+    box = Clock("boot", 0)
+    box.heard(DENIED, 0, 0)  # 1970
+    box.connected(s(10))
+    box.indexer_said(TODAY_MS, s(20), s(20))
+    assert box.reading(s(309), s(309)).trust == "waiting"
+    reading = box.reading(s(310), s(310))
+    assert (reading.trust, reading.age_s) == ("indexer", 290)
+    assert reading.wall_ms == TODAY_MS + 290_000
+
+
+def test_the_indexers_time_does_not_wobble_and_yields_to_a_clock_that_agrees() -> None:
+    box = Clock("boot", 0)
+    box.heard(DENIED, 0, 0)
+    box.connected(0)
+    box.indexer_said(TODAY_MS, s(300), s(300))
+    first = box.reading(s(400), s(400))
+    box.indexer_said(TODAY_MS + 101_000, s(400), s(400))  # a second late on the way
+    assert box.reading(s(400), s(400)).offset_ns == first.offset_ns
+    agreeing = TODAY_NS + s(100) + 5
+    box.indexer_said(TODAY_MS + 101_000, s(401), agreeing)
+    assert box.reading(s(401), agreeing).offset_ns == agreeing - s(401)
+
+
+def test_after_ten_minutes_connected_without_anybody_it_is_unsynced() -> None:
+    newest_ms = TODAY_MS
+    box = Clock("boot", s(50), newest_known_ms=newest_ms)
+    box.heard(DENIED, s(50), s(1000))
+    box.connected(s(100))
+    box.disconnected(s(400))  # what a flapping line gives adds up
+    box.connected(s(1000))
+    assert box.reading(s(1299), s(2249)).trust == "waiting"
+    reading = box.reading(s(1300), s(2250))
+    assert (reading.trust, reading.age_s) == ("unsynced", None)
+    # Not 1970: the newest time known at the start, and what has run since.
+    assert reading.wall_ms == newest_ms + 1_250_000
+
+
+def test_a_late_synchronisation_is_believed_at_once() -> None:
+    box = Clock("boot", 0)
+    box.heard(DENIED, 0, 0)
+    box.connected(0)
+    assert box.reading(s(700), s(700)).trust == "unsynced"
+    assert box.ask_every_s == clock.ASK_EVERY_S
+    box.heard(SYNCED, s(710), TODAY_NS)
+    assert box.reading(s(710), TODAY_NS).trust == "ntp"
+    assert box.ask_every_s == clock.ASK_AGAIN_S
+
+
+def test_the_boot_clock_runs_and_the_boot_has_a_name(tmp_path: Path) -> None:
+    before = clock.boot_ns()
+    boot_ns, wall_ns = clock.now_ns()
+    assert before <= boot_ns <= clock.boot_ns() and wall_ns > 0
+    _write(tmp_path, clock.BOOT_ID, "290acde4\n")
+    assert clock.boot_id(str(tmp_path)) == "290acde4"
+    assert clock.boot_id() == clock.boot_id()
+
+
+def test_without_a_boot_id_each_run_counts_as_a_boot_of_its_own(tmp_path: Path) -> None:
+    assert clock.boot_id(str(tmp_path)) != clock.boot_id(str(tmp_path))
+
+
+# The sources
+
+
+def nobody(command: Sequence[str]) -> str | None:
+    return None
+
+
+def says(**answers: str) -> clock.Run:
+    return lambda command: answers.get(command[0])
+
+
+def test_no_source_means_cannot_ask(tmp_path: Path) -> None:
+    assert ask(str(tmp_path), nobody) == NOTHING
+
+
+def test_timesyncd_vouches_with_the_time_of_its_last_answer(tmp_path: Path) -> None:
+    _write(tmp_path, "run/systemd/timesync/synchronized", "")
+    os.utime(tmp_path / "run/systemd/timesync/synchronized", ns=(TODAY_NS, TODAY_NS))
+    facts = ask(str(tmp_path), nobody)
+    assert facts == Facts("systemd-timesyncd", True, TODAY_MS, False)
+
+
+def test_timesyncd_without_an_answer_yet_says_no(tmp_path: Path) -> None:
+    (tmp_path / "run/systemd/timesync").mkdir(parents=True)
+    assert ask(str(tmp_path), nobody).synchronised is False
+
+
+@pytest.mark.parametrize(("word", "synchronised"), [("yes", True), ("no", False), ("?", None)])
+def test_timedate1(tmp_path: Path, word: str, synchronised: bool | None) -> None:
+    facts = ask(str(tmp_path), says(timedatectl=f"NTPSynchronized={word}\n"))
+    assert facts.synchronised is synchronised
+
+
+def test_chrony(tmp_path: Path) -> None:
+    line = "C0000201,192.0.2.1,3,1735689700.5,0.000,0.1,0.1,-1.0,0.0,0.1,0.01,0.01,64.2,Normal\n"
+    assert ask(str(tmp_path), says(chronyc=line)) == Facts("chrony", True, 1735689700500, False)
+    line = "00000000,,0,0.000000000,0.0,0.0,0.0,0.0,0.0,0.0,1.0,1.0,0.0,Not synchronised\n"
+    assert ask(str(tmp_path), says(chronyc=line)).synchronised is False
+    assert ask(str(tmp_path), says(chronyc="506 Cannot talk to daemon\n")) == NOTHING
+
+
+def test_openwrt_hotplug_and_ntpd(tmp_path: Path) -> None:
+    _write(tmp_path, "var/run/swarming/clock", "unsynced\n")
+    assert ask(str(tmp_path), nobody).synchronised is False
+    _write(tmp_path, "var/state/ntpd-synced", "")
+    assert ask(str(tmp_path), nobody).synchronised is True  # one that vouches is enough
+    _write(tmp_path, "var/run/swarming/clock", "synced\n")
+    assert ask(str(tmp_path), nobody).source == "ntpd, told by hotplug"
+    _write(tmp_path, "var/run/swarming/clock", "\xff rubbish")
+    assert ask(str(tmp_path), nobody).source == "ntpd"
+
+
+def test_one_that_vouches_is_enough_whatever_the_others_say(tmp_path: Path) -> None:
+    (tmp_path / "run/systemd/timesync").mkdir(parents=True)
+    answers = says(timedatectl="NTPSynchronized=yes\n", chronyc="rubbish")
+    assert ask(str(tmp_path), answers).source == "timedate1"
+
+
+def test_hctosys_tells_that_a_real_time_clock_set_the_time(tmp_path: Path) -> None:
+    _write(tmp_path, "sys/class/rtc/rtc0/hctosys", "0\n")
+    assert ask(str(tmp_path), nobody).rtc is False
+    _write(tmp_path, "sys/class/rtc/rtc1/hctosys", "1\n")
+    assert ask(str(tmp_path), nobody).rtc is True
+
+
+def test_a_helper_that_is_missing_fails_or_hangs_is_one_that_cannot_be_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(clock, "HELPER_TIMEOUT_S", 0.2)
+    bin_folder = tmp_path / "bin"
+    monkeypatch.setenv("PATH", f"{bin_folder}:/usr/bin:/bin")
+    for name, script in (("timedatectl", "exec sleep 60"), ("chronyc", "exit 3")):
+        _write(bin_folder, name, f"#!/bin/sh\n{script}\n")
+        (bin_folder / name).chmod(0o755)
+    assert ask(str(tmp_path / "nothing")) == NOTHING
+
+
+def _write(folder: Path, path: str, text: str) -> None:
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    (folder / path).write_text(text)
