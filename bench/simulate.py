@@ -41,6 +41,7 @@ LINKS = {
     "lte": Link("lte", "4g", 1.2, 38.0, 0.15, 0.004, 0.25),
     "5g": Link("5g", "5g", 1.0, 18.0, 0.15, 0.003, 0.15),
     "umts": Link("umts", "3g", 1.5, 85.0, 0.22, 0.010, 0.25),
+    "hspa": Link("hspa", "3g", 1.5, 55.0, 0.20, 0.006, 0.20),
     "edge": Link("edge", "2g", 2.0, 380.0, 0.25, 0.020, 0.20),
     "satellite": Link("satellite", None, 0.7, 590.0, 0.05, 0.006, 0.0),
     "vpn": Link("vpn", None, 0.6, 22.0, 0.08, 0.001, 0.0),
@@ -67,10 +68,10 @@ TARGETS = tuple(target.text for target in _TARGETS)
 _OUTAGE_TARGET, _CDN_TARGET = "https://shop.example/", "video.example"
 
 _ISPS = {  # provider -> (its towns, the links of its customers, its way to the exchange in ms)
-    "Bluefibre": (("Lille", "Lyon", "Nantes"), "fiber wifi ethernet fiber wifi vdsl", 2.0),
-    "Cablecom": (("Lyon", "Paris"), "cable wifi cable ethernet wifi", 4.0),
-    "Copperline": (("Nantes", "Brest", "Paris"), "vdsl adsl wifi adsl vdsl", 5.0),
-    "Airwave": (("Paris", "Lyon", "Brest"), "lte 5g lte umts edge", 8.0),
+    "Bluefibre": (("Lille", "Lyon", "Nantes"), "fiber wifi ethernet fiber wifi vdsl wifi", 2.0),
+    "Cablecom": (("Lyon", "Paris"), "cable wifi cable ethernet wifi cable", 4.0),
+    "Copperline": (("Nantes", "Brest", "Paris"), "vdsl adsl wifi adsl vdsl ethernet", 5.0),
+    "Airwave": (("Paris", "Lyon", "Brest"), "lte 5g lte umts edge hspa", 8.0),
     "Skydish": (("Aurillac", "Gap"), "satellite satellite wifi", 12.0),
     "Townnet": (("Lille", "Paris"), "fiber ethernet wifi cable fiber vpn", 3.0),
 }

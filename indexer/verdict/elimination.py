@@ -5,6 +5,7 @@ fresh and strong enough, strikes parties. What is left is the answer. ``RULES`` 
 is a function from a Case to its Evidence, or None when it has nothing to say.
 
     not_connected       this box itself says that it has no network     isp, path, service
+    own_network         the suspect lies in the agent's own network     isp, path
     others_bad          >= 3 other targets elsewhere, >= 60 % bad       path, service
     others_fine         ... <= 34 % bad and >= 34 % fine                me, isp
     no_way_out          nothing at all answers beyond the router        path, service
@@ -24,13 +25,11 @@ is a function from a Case to its Evidence, or None when it has nothing to say.
 """
 
 from collections.abc import Callable
-from functools import cached_property
-from typing import NamedTuple
 
 from indexer.verdict import votes
-from indexer.verdict.answers import ALL, BAD, DOWN, ISP, LOSSY, ME, PATH, SERVICE, SLOW, Evidence
+from indexer.verdict.answers import ALL, BAD, DOWN, ISP, ME, PATH, SERVICE, SLOW, Evidence
+from indexer.verdict.case import ENOUGH_TARGETS, MOSTLY, Case, known_ip
 from indexer.verdict.groups import NOT_TOLD
-from indexer.verdict.picture import Picture, View
 from indexer.verdict.probes import (
     FIRST_HOP,
     GATEWAY,
@@ -43,92 +42,7 @@ from indexer.verdict.probes import (
 from indexer.verdict.series import Mark
 from indexer.verdict.votes import VOTES_BAD, VOTES_FINE
 
-MOSTLY, FEW = 0.60, 0.34
-ENOUGH_TARGETS = 3
 ENOUGH_ISPS = 2
-
-
-class Tally(NamedTuple):
-    """Targets (or echoes) of one agent since the onset: bad, fine, and all that were looked at."""
-
-    bad: int
-    fine: int
-    of: int
-
-    @property
-    def mostly_bad(self) -> bool:
-        return self.of >= ENOUGH_TARGETS and self.bad / self.of >= MOSTLY
-
-    @property
-    def mostly_fine(self) -> bool:
-        enough = self.of >= ENOUGH_TARGETS
-        return enough and self.bad / self.of <= FEW and self.fine / self.of >= FEW
-
-
-class Case:
-    """One bad pair and all that may be asked about it."""
-
-    def __init__(self, picture: Picture, view: View) -> None:
-        self.picture = picture
-        self.view = view
-        self.me = picture.members[view.agent]
-        self.effect = votes.effect_of(view)
-        self.ip = next(
-            (mark.probe.ip for mark in reversed(view.series.marks) if mark.probe.ip), None
-        )
-        self._tallies: dict[str, Tally] = {}
-
-    @cached_property
-    def ballots(self) -> list[votes.Ballot]:
-        return votes.ballots(self.picture, self.view, self.effect)
-
-    @cached_property
-    def outside(self) -> list[votes.Ballot]:
-        """The ballots of other providers than mine."""
-        return [ballot for ballot in self.ballots if ballot.isp != self.me.isp]
-
-    @cached_property
-    def outside_votes(self) -> dict[str, str]:
-        return votes.by_isp(self.outside)
-
-    def tally(self, agent: str) -> Tally:
-        """How the agent's other targets, on other networks than the suspect, are since then."""
-        if agent not in self._tallies:
-            self._tallies[agent] = self._count(agent)
-        return self._tallies[agent]
-
-    def _count(self, agent: str) -> Tally:
-        parts = [marks for marks in map(self._marks_of, self._others(agent)) if marks]
-        if self.effect.state == LOSSY:
-            pooled = votes.vote([mark for marks in parts for mark in marks], self.effect)
-            count = len(parts)
-            return Tally(count * (pooled == VOTES_BAD), count * (pooled == VOTES_FINE), count)
-        said = [votes.vote(marks, self.effect) for marks in parts]
-        return Tally(said.count(VOTES_BAD), said.count(VOTES_FINE), len(said))
-
-    def _others(self, agent: str) -> list[View]:
-        found = []
-        for target in self.picture.targets_of(agent):
-            view = self.picture.view(agent, target)
-            if view is None or target == self.view.target or target in self.picture.common:
-                continue
-            ip = view.series.last.probe.ip
-            elsewhere = ip is None or network_of(ip) != network_of(self.ip)
-            if elsewhere and not is_own(ip) and self._could_see(view):
-                found.append(view)
-        return found
-
-    def _could_see(self, view: View) -> bool:
-        """A target that is an address tells nothing about a resolver."""
-        return not (self.effect.by_name and _is_address(view.target))
-
-    def _marks_of(self, view: View) -> list[Mark]:
-        return view.series.since(self.view.onset_ms)
-
-    def rung(self, rung: str) -> str | None:
-        """What a rung of the ladder says since the onset; None when absent."""
-        series = self.picture.rung(self.view.agent, rung)
-        return None if series is None else votes.vote(series.since(self.view.onset_ms), self.effect)
 
 
 Rule = Callable[[Case], Evidence | None]
@@ -156,6 +70,13 @@ def _not_connected(case: Case) -> Evidence | None:
     return _found("not_connected", text, {ISP, PATH, SERVICE}, targets=len(errors))
 
 
+def _own_network(case: Case) -> Evidence | None:
+    if not is_own(case.ip):
+        return None
+    text = f"{case.ip} lies in the own network: no provider is on the way."
+    return _found("own_network", text, {ISP, PATH})
+
+
 def _others_bad(case: Case) -> Evidence | None:
     tally = case.tally(case.view.agent)
     if not tally.mostly_bad:
@@ -178,7 +99,7 @@ def _no_way_out(case: Case) -> Evidence | None:
     views = [v for t in picture.targets_of(agent) if (v := picture.view(agent, t))]
     views = [view for view in views if not is_own(view.series.last.probe.ip)]
     silent = [view for view in views if view.state == DOWN and view.series.answered]
-    networks = {network_of(_known_ip(view)) for view in silent} - {None}
+    networks = {network_of(known_ip(view)) for view in silent} - {None}
     if (
         len(silent) < len(views)
         or len(networks) < 2
@@ -311,6 +232,7 @@ def _service_thinks(case: Case) -> Evidence | None:
 
 RULES: tuple[Rule, ...] = (
     _not_connected,
+    _own_network,
     _others_bad,
     _others_fine,
     _no_way_out,
@@ -376,12 +298,3 @@ def _ms(value: float) -> str:
 
 def _providers(count: int) -> str:
     return f"{count} other provider" + ("" if count == 1 else "s")
-
-
-def _known_ip(view: View) -> str | None:
-    return next((mark.probe.ip for mark in reversed(view.series.marks) if mark.probe.ip), None)
-
-
-def _is_address(target: str) -> bool:
-    host = target.split("//", 1)[-1].split("/", 1)[0]
-    return host.replace(".", "").isdigit() or host.count(":") > 1

@@ -26,6 +26,9 @@ class AgentFacts(Protocol):
     @property
     def facts(self) -> Mapping[str, Any]: ...
 
+    @property
+    def seen_ms(self) -> int: ...
+
 
 class Member(NamedTuple):
     """Where one agent sits."""

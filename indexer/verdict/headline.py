@@ -36,7 +36,7 @@ def headline(picture: Picture, agent: str | None = None) -> Headline:
         agent = picture.agents[0]
     if agent is None:
         return _of_swarm(picture)
-    pairs = [found for t in picture.targets if (found := pair(picture, agent, t))]
+    pairs = [found for t in picture.targets_of(agent) if (found := pair(picture, agent, t))]
     pairs.sort(key=lambda one: (SEVERITY[one.state], one.target))
     answers = tuple(judge(picture, one.target, agent) for one in pairs if one.state in BAD)
     stations = (
@@ -47,6 +47,9 @@ def headline(picture: Picture, agent: str | None = None) -> Headline:
     )
     word = _word(answers) if pairs else _word_of_ladder(stations)
     sentence = _sentence(picture, stations, answers, word, len(pairs))
+    silent_ms = picture.silent_since_ms(agent)
+    if not pairs and silent_ms is not None:
+        word, sentence = NO_DATA, _silence(picture, agent, silent_ms)
     missing = answers[0].missing if answers else ()
     return Headline(sentence, word, agent, stations, tuple(pairs), answers, missing)
 
@@ -71,6 +74,11 @@ def _sentence(
     return f"{_accusation(picture, answers, word)} {_capital(known)}."
 
 
+def _silence(picture: Picture, agent: str, silent_ms: int) -> str:
+    when = sentences.since(silent_ms, picture.now_ms)
+    return f"Nothing from {agent} {when}: it is off, or it reaches no broker."
+
+
 def _accusation(picture: Picture, answers: tuple[Answer, ...], word: str) -> str:
     """Who it is, with the targets concerned, for how many, and the strongest finding."""
     about = [answer for answer in answers if answer.word == word] or list(answers)
@@ -80,7 +88,8 @@ def _accusation(picture: Picture, answers: tuple[Answer, ...], word: str) -> str
     when = sentences.since(min(a.since_ms or picture.now_ms for a in about), picture.now_ms)
     clause = f"{names} {'is' if len(about) == 1 else 'are'} {verb} {when}"
     text = f"{_opening(word, first)}: {clause}"
-    finding = next((one.text for one in first.evidence if one.strikes), None)
+    strikes = [one for one in first.evidence if one.strikes]
+    finding = max(strikes, key=lambda one: len(one.strikes)).text if strikes else None
     text += f". {finding}" if finding and word != CHECKING else "."
     if first.agents_bad + first.agents_fine > 1:
         total = first.agents_bad + first.agents_fine

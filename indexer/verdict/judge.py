@@ -15,7 +15,6 @@ from indexer.verdict.answers import (
     FINE,
     ME,
     NO_DATA,
-    SEVERITY,
     UNKNOWN,
     Answer,
     Evidence,
@@ -23,7 +22,8 @@ from indexer.verdict.answers import (
     name_of,
 )
 from indexer.verdict.baseline import WEEK_MS
-from indexer.verdict.elimination import ENOUGH_ISPS, ENOUGH_TARGETS, Case, evidence_of, left_over
+from indexer.verdict.case import ENOUGH_TARGETS, Case
+from indexer.verdict.elimination import ENOUGH_ISPS, evidence_of, left_over
 from indexer.verdict.groups import NOT_TOLD
 from indexer.verdict.picture import MINUTE_MS, STALE_MS, Picture, View
 from indexer.verdict.probes import FIRST_HOP, GATEWAY
@@ -90,7 +90,7 @@ def pair(picture: Picture, agent: str, target: str) -> Pair | None:
     )
 
 
-def _judge_view(picture: Picture, view: View) -> Answer:
+def _judge_view(picture: Picture, view: View, whom: str | None = None) -> Answer:
     member = picture.members[view.agent]
     if view.state not in BAD:
         text = sentences.finding(view, picture.now_ms)
@@ -102,10 +102,11 @@ def _judge_view(picture: Picture, view: View) -> Answer:
     word = CHECKING if _is_checking(case, evidence, parties) else name_of(parties)
     scope = "one site" if any(one.rule == "one_site" for one in evidence) else None
     scope = scope if word == "service" else None
+    strongest = sorted(evidence, key=lambda one: -len(one.strikes))[:2]
     parts = [
-        sentences.finding(view, picture.now_ms),
+        sentences.finding(view, picture.now_ms, whom),
         sentences.blame(word, member, view.target, scope),
-        *[one.text for one in evidence[:2] if word != CHECKING],
+        *[one.text for one in strongest if word != CHECKING],
     ]
     return Answer(
         target=view.target,
@@ -126,20 +127,15 @@ def _judge_swarm(picture: Picture, target: str, views: list[View], bad: list[Vie
         return _no_data(picture, target, None)
     if not bad:
         return _all_fine(picture, target, views)
-    answers = [_judge_view(picture, view) for view in _spread(picture, target, bad)]
+    whom = f"{len(bad)} of {sentences.count(len(views), 'agent')}" if len(views) > 1 else None
+    answers = [_judge_view(picture, view, whom) for view in _spread(picture, target, bad)]
     counts = Counter(answer.word for answer in answers)
     word = min(counts, key=lambda one: (-counts[one], _rank(one)))
     chosen = [answer for answer in answers if answer.word == word]
     best = max(chosen, key=lambda answer: len(answer.evidence))
     if word == ME and len(bad) * 2 < len(views):
         return _fine_but(picture, target, views, bad, best)
-    states = [answer.state for answer in chosen]
-    return best._replace(
-        agent=None,
-        state=min(states, key=SEVERITY.__getitem__),
-        sentence=f"{_for_whom(target, views, bad)} {best.sentence}",
-        since_ms=min(answer.since_ms or picture.now_ms for answer in chosen),
-    )
+    return best._replace(agent=None)
 
 
 def _spread(picture: Picture, target: str, bad: list[View]) -> list[View]:
@@ -262,16 +258,6 @@ def _before(view: View) -> list[Evidence]:
     words = "lately" if times == 1 else f"{times} times lately"
     text = f"It has been like this before, {words}."
     return [Evidence(text, frozenset(), {"times": times}, "before")]
-
-
-def _for_whom(target: str, views: list[View], bad: list[View]) -> str:
-    if len(views) == 1:
-        return ""
-    state = min((view.state for view in bad), key=SEVERITY.__getitem__)
-    return (
-        f"{target} {sentences.state_words(state)} for {len(bad)} of "
-        f"{sentences.count(len(views), 'agent')}."
-    )
 
 
 def _all_of(number: int) -> str:

@@ -48,8 +48,12 @@ class Picture:
         probes = _sorted_probes(results, now_ms)
         self._usuals: Baselines = {k: v.copy() for k, v in (baselines or {}).items()}
         self._series = _walk_all(probes, self._usuals)
-        links = _newest_links(probes)
-        self.members = groups.members(agents, links)
+        newest = _newest(probes)
+        records = list(agents)
+        self.members = groups.members(records, _links(newest))
+        self._seen_ms = {record.agent: record.seen_ms for record in records}
+        for agent, probe in newest.items():
+            self._seen_ms[agent] = max(probe.begun_ms, self._seen_ms.get(agent, 0))
         pool_losses(self._series, now_ms)
         self.views = self._views()
         seen = {target for _, target in self._series}
@@ -78,6 +82,11 @@ class Picture:
             and (view := self.views.get((agent, target)))
         ]
         return sum(view.state in BAD for view in views), len(views)
+
+    def silent_since_ms(self, agent: str) -> int | None:
+        """When the agent was last heard of, if that is too long ago to say anything of now."""
+        seen_ms = self._seen_ms.get(agent, 0)
+        return seen_ms if 0 < seen_ms < self.now_ms - STALE_MS else None
 
     def targets_of(self, agent: str) -> list[str]:
         return self._targets_of.get(agent, [])
@@ -145,12 +154,16 @@ def _walk_all(
     return found
 
 
-def _newest_links(probes: dict[tuple[str, str], list[Probe]]) -> dict[str, str]:
+def _newest(probes: dict[tuple[str, str], list[Probe]]) -> dict[str, Probe]:
     newest: dict[str, Probe] = {}
     for (agent, _), found in probes.items():
         if agent not in newest or found[-1].begun_ms > newest[agent].begun_ms:
             newest[agent] = found[-1]
-    return {agent: "" if p.link == "unknown" else p.link for agent, p in newest.items()}
+    return newest
+
+
+def _links(newest: dict[str, Probe]) -> dict[str, str]:
+    return {agent: "" if probe.link == "unknown" else probe.link for agent, probe in newest.items()}
 
 
 def _view(agent: str, target: str, every: list[Series], now_ms: int) -> View | None:

@@ -1,7 +1,9 @@
 """Loss is pooled: one probe of ten echoes tells next to nothing about it.
 
 The echoes of an agent's targets are counted together, and those of a target's agents. Where such a
-pool is lossy, and not by one pair alone, each of its pairs that lost something is lossy since then.
+pool is lossy, and not by one pair alone, each of its pairs that lost something in its last three
+probes is lossy since then. (Not since the first loss in the pool: an onset that is too early would
+let peers vote who looked before it began.)
 """
 
 from indexer.verdict.answers import FINE, LOSSY
@@ -46,10 +48,10 @@ def _is_lossy(pool: list[Part]) -> bool:
 
 
 def _mark(series: Series, marks: list[Mark]) -> None:
-    first = next((i for i, mark in enumerate(marks) if mark.probe.ok and mark.probe.lost), None)
-    if first is None or not any(mark.probe.lost for mark in marks[-3:]):
+    recent = marks[-3:]
+    first = next((i for i, mark in enumerate(recent) if mark.probe.ok and mark.probe.lost), None)
+    if first is None:
         return
-    start = len(series.marks) - len(marks)
-    for index in range(first, len(marks)):
-        if marks[index].state == FINE:
-            series.marks[start + index] = marks[index]._replace(state=LOSSY)
+    for index in range(first - len(recent), 0):
+        if series.marks[index].state == FINE:
+            series.marks[index] = series.marks[index]._replace(state=LOSSY)

@@ -5,6 +5,7 @@ nothing, and is left out here, so that no later step has to remember it.
 """
 
 import math
+from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Any, NamedTuple
 
@@ -77,19 +78,15 @@ def log_ms(ms: float) -> float:
     return math.log(max(ms, 0.01))
 
 
-_prefixes: dict[tuple[str, int, int], str | None] = {}
-
-
+@lru_cache(maxsize=65_536)
 def prefix_of(ip: str | None, v4_bits: int, v6_bits: int) -> str | None:
     """The network that the address lies in, as text; None when there is no such address."""
-    if ip is None:
+    try:
+        address = ip_address(ip or "")
+    except ValueError:
         return None
-    key = (ip, v4_bits, v6_bits)
-    if key not in _prefixes:
-        if len(_prefixes) > 100_000:
-            _prefixes.clear()
-        _prefixes[key] = _prefix(ip, v4_bits, v6_bits)
-    return _prefixes[key]
+    bits = v4_bits if address.version == 4 else v6_bits
+    return str(ip_network((address, bits), strict=False))
 
 
 def network_of(ip: str | None) -> str | None:
@@ -118,24 +115,14 @@ _OWN = tuple(
 )
 
 
+@lru_cache(maxsize=65_536)
 def is_own(ip: str | None) -> bool:
     """The address is of the box or its own network, so it tells nothing about the provider."""
-    if ip is None:
-        return False
     try:
-        address = ip_address(ip)
+        address = ip_address(ip or "")
     except ValueError:
         return False
     return any(address in network for network in _OWN)
-
-
-def _prefix(ip: str, v4_bits: int, v6_bits: int) -> str | None:
-    try:
-        address = ip_address(ip)
-    except ValueError:
-        return None
-    bits = v4_bits if address.version == 4 else v6_bits
-    return str(ip_network((address, bits), strict=False))
 
 
 def _icmp(result: Result, body: dict[str, Any]) -> Probe:

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from agent.wire import ERRORS
-from indexer.verdict.answers import BAD, CHECKING, CONFLICT, DOWN, LOSSY, NO_DATA, SLOW, UNKNOWN
+from indexer.verdict.answers import BAD, CHECKING, CONFLICT, DOWN, LOSSY, SLOW, UNKNOWN
 from indexer.verdict.groups import Member
 from indexer.verdict.picture import View
 from indexer.verdict.series import Mark
@@ -56,18 +56,14 @@ def loss_pct(marks: list[Mark]) -> float | None:
     return round(100 * sum(mark.probe.lost for mark in marks) / sent, 1) if sent else None
 
 
-def finding(view: View, now_ms: int) -> str:
-    """What is wrong with the target for this agent, and since when."""
+def finding(view: View, now_ms: int, whom: str | None = None) -> str:
+    """What is wrong with the target, for whom, and since when; the numbers are this agent's."""
     if view.state not in BAD:
         return f"{view.target} is fine from {view.agent}: {why(view)}."
-    return (
-        f"{view.target} {_IS[view.state]} from {view.agent} {since(view.onset_ms, now_ms)}: "
-        f"{why(view)}."
-    )
-
-
-def state_words(state: str) -> str:
-    return _IS.get(state, "is fine" if state != NO_DATA else "was not looked at")
+    when = since(view.onset_ms, now_ms)
+    if whom is None:
+        return f"{view.target} {_IS[view.state]} from {view.agent} {when}: {why(view)}."
+    return f"{view.target} {_IS[view.state]} for {whom} {when}. From {view.agent}: {why(view)}."
 
 
 def blame(word: str, member: Member, target: str, scope: str | None = None) -> str:

@@ -103,7 +103,7 @@ class Series:
 
 
 def walk(agent: str, probes: Iterable[Probe], baselines: Baselines) -> list[Mark]:
-    """The marks of these probes, in order of time; fine ones are accepted into the baselines."""
+    """The marks of these probes, oldest first; what is fine is taken into the baselines."""
     marks: list[Mark] = []
     recent: list[Probe] = []
     deviations: dict[Usual, list[float]] = {}
@@ -113,7 +113,8 @@ def walk(agent: str, probes: Iterable[Probe], baselines: Baselines) -> list[Mark
             usual = baselines[key] = Usual()
         recent = [*recent[-2:], probe]
         mark = _mark(probe, recent, usual, deviations.setdefault(usual, []))
-        if mark.state == FINE:
+        # While nothing is usual yet, a slow line may well be a slow kind of line: it is learnt.
+        if mark.state == FINE or (mark.state == SLOW and probe.ok and not usual.known):
             usual.accept(probe)
         marks.append(mark)
     return marks

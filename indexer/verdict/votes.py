@@ -8,7 +8,7 @@ effect; else it abstains. One home is one vote, and one provider is one vote.
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from indexer.verdict.answers import BAD, DOWN, LOSSY
+from indexer.verdict.answers import BAD, DOWN, LOSSY, SLOW
 from indexer.verdict.baseline import LEAST
 from indexer.verdict.picture import MINUTE_MS, Picture, View
 from indexer.verdict.probes import RESOLVER, log_ms, site_of
@@ -62,17 +62,28 @@ def vote(marks: Sequence[Mark], effect: Effect) -> str | None:
     """What these probes, all begun after the onset, say about the effect."""
     if not marks:
         return None
-    if effect.state == LOSSY and any(mark.probe.sent for mark in marks):
-        return _vote_on_loss(marks, effect)
     last = marks[-1].state
-    if last == DOWN or last == effect.state:
+    if effect.state == DOWN and last in (SLOW, LOSSY):
+        return None  # it answers, and has some other trouble
+    if last in BAD or sum(mark.state in BAD for mark in marks[-3:]) >= 2:
         return VOTES_BAD
-    if last in BAD:
-        # Down for me and merely slow or lossy for the peer: it has some other trouble.
-        return None if effect.state == DOWN or last == LOSSY else VOTES_BAD
-    if sum(mark.state in BAD for mark in marks[-3:]) >= 2:
-        return VOTES_BAD
+    if effect.state == LOSSY and any(mark.probe.sent for mark in marks):
+        return vote_on_loss(marks, effect)
     return VOTES_FINE if would_have_seen(marks, effect) else None
+
+
+def vote_on_loss(marks: Sequence[Mark], effect: Effect) -> str | None:
+    """What these echoes together say about a loss; they may be of several pairs."""
+    sent = sum(mark.probe.sent for mark in marks)
+    lost = sum(mark.probe.lost for mark in marks)
+    if not sent:
+        return None
+    usual = max(mark.usual_loss for mark in marks)
+    if lost >= 3 and lost / sent >= max(LEAST_LOSS, effect.loss / 2, 2 * usual):
+        return VOTES_BAD
+    if sent * effect.loss >= EXPECTED_LOSSES and lost / sent <= effect.loss / 4:
+        return VOTES_FINE
+    return None
 
 
 def would_have_seen(marks: Sequence[Mark], effect: Effect) -> bool:
@@ -87,6 +98,15 @@ def would_have_seen(marks: Sequence[Mark], effect: Effect) -> bool:
     rise = log_ms(last.usual_ms + effect.excess_ms) - log_ms(last.usual_ms)
     threshold = log_ms(last.limit_ms) - log_ms(last.usual_ms)
     return rise * min(len(marks), 3) / 3 >= max(threshold, LEAST)
+
+
+def fresh(series: Series, onset_ms: int) -> list[Mark]:
+    """The marks that may vote: begun after the onset. One that is bad and has not been looked at
+    since may have noticed the same trouble a little earlier, and counts from then on."""
+    marks = series.since(onset_ms)
+    if not marks and series.state in BAD:
+        marks = [mark for mark in series.since(onset_ms - EARLY_MS) if mark.state in BAD]
+    return marks
 
 
 def ballots(picture: Picture, view: View, effect: Effect) -> list[Ballot]:
@@ -121,12 +141,9 @@ def _ballot(picture: Picture, view: View, peer: View, effect: Effect) -> Ballot:
     series = _same_kind(peer, view, effect)
     if series is not None:
         last = series.last
-        marks = series.since(view.onset_ms)
+        marks = fresh(series, view.onset_ms)
         waits = not marks
         said = vote(marks, effect)
-        if waits and series.state in BAD:
-            said = vote(series.since(view.onset_ms - EARLY_MS), effect)
-            waits = said is None
     if said == VOTES_BAD and own_trouble(picture, peer.agent, view.target):
         said = None
     return Ballot(peer.agent, member.isp, member.home, site_of(last.probe.ip), said, waits)
@@ -140,17 +157,6 @@ def _same_kind(peer: View, view: View, effect: Effect) -> Series | None:
         return exact[0] if exact else None
     pool = exact or same
     return max(pool, key=lambda series: series.last.probe.begun_ms, default=None)
-
-
-def _vote_on_loss(marks: Sequence[Mark], effect: Effect) -> str | None:
-    sent = sum(mark.probe.sent for mark in marks)
-    lost = sum(mark.probe.lost for mark in marks)
-    usual = max(mark.usual_loss for mark in marks)
-    if lost >= 3 and lost / sent >= max(LEAST_LOSS, effect.loss / 2, 2 * usual):
-        return VOTES_BAD
-    if sent * effect.loss >= EXPECTED_LOSSES and lost / sent <= effect.loss / 4:
-        return VOTES_FINE
-    return None
 
 
 def _excess_ms(mark: Mark) -> float:

@@ -1,0 +1,128 @@
+"""How often the verdict is right about planted incidents, and how often it cries wolf.
+
+Prints one line for each incident (share of judgements with the right word, from 5 min after its
+begin to its end; time to the first right word) and one for a quiet day: false words per agent and
+day, judged every ten minutes, "checking" and "fine" not counted.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from agent.wire import Result
+from bench import simulate
+from indexer import verdict
+
+MINUTE_MS = 60_000
+END_MS = 1_764_000_000_000
+SETTLED_MIN = 5
+EVERY_MIN = 10
+ALSO_RIGHT = {"isp": {"isp", "access"}, "me": {"me", "access"}, "service": {"service"}}
+
+
+class Record(NamedTuple):
+    """As much of the store's record of an agent as a verdict reads."""
+
+    agent: str
+    facts: dict[str, Any]
+    seen_ms: int
+
+
+class Score(NamedTuple):
+    right: int
+    of: int
+    words: Counter[str]
+
+
+def records(of: simulate.Swarm, now_ms: int) -> list[Record]:
+    return [Record(agent, facts, now_ms) for agent, facts in simulate.abouts(of)]
+
+
+def pictures(
+    of: simulate.Swarm,
+    since_ms: int,
+    until_ms: int,
+    step_ms: int,
+    planted: list[simulate.Incident],
+) -> Iterator[verdict.Picture]:
+    """One picture every step, each from the results of its own horizon, made once."""
+    window: list[Result] = []
+    fresh = simulate.results(of, since_ms - verdict.HORIZON_MS, until_ms, planted=planted)
+    waiting: Result | None = None
+    now_ms = since_ms
+    while now_ms <= until_ms:
+        while waiting is None or waiting.time_ms < now_ms:
+            if waiting is not None:
+                window.append(waiting)
+            waiting = next(fresh, None)
+            if waiting is None:
+                break
+        window = [one for one in window if one.time_ms >= now_ms - verdict.HORIZON_MS]
+        yield verdict.Picture(window, records(of, now_ms), now_ms)
+        now_ms += step_ms
+
+
+def score(
+    of: simulate.Swarm, incident: simulate.Incident, planted: list[simulate.Incident], minutes: int
+) -> Score:
+    """Each affected agent's words for each affected target, while the incident lasts."""
+    since_ms = incident.since_ms + SETTLED_MIN * MINUTE_MS
+    until_ms = min(incident.until_ms, since_ms + minutes * MINUTE_MS)
+    words: Counter[str] = Counter()
+    for picture in pictures(of, since_ms, until_ms, EVERY_MIN * MINUTE_MS, planted):
+        for agent in incident.agents:
+            for target in simulate.TARGETS if incident.target is None else (incident.target,):
+                words[verdict.judge(picture, target, agent).word] += 1
+    right = sum(words[word] for word in ALSO_RIGHT[incident.word])
+    return Score(right, sum(words.values()), words)
+
+
+def first_right_s(
+    of: simulate.Swarm, incident: simulate.Incident, planted: list[simulate.Incident]
+) -> int | None:
+    """Seconds from the begin until the swarm (or, for one agent, its headline) has it right."""
+    since_ms, until_ms = incident.since_ms + 10_000, incident.since_ms + 10 * MINUTE_MS
+    for picture in pictures(of, since_ms, until_ms, 10_000, planted):
+        if len(incident.agents) == 1:
+            words = {verdict.headline(picture, incident.agents[0]).word}
+        else:
+            asked = simulate.TARGETS if incident.target is None else (incident.target,)
+            words = {verdict.judge(picture, target).word for target in asked}
+        if words & ALSO_RIGHT[incident.word]:
+            return (picture.now_ms - incident.since_ms) // 1000
+    return None
+
+
+def false_words(of: simulate.Swarm, hours: int) -> Counter[str]:
+    """What is said on a day on which nothing was planted."""
+    words: Counter[str] = Counter()
+    since_ms = END_MS - hours * 60 * MINUTE_MS
+    for picture in pictures(of, since_ms, END_MS, EVERY_MIN * MINUTE_MS, []):
+        for agent in picture.agents:
+            for target in picture.targets:
+                words[verdict.judge(picture, target, agent).word] += 1
+    return words
+
+
+def main() -> None:
+    of = simulate.swarm()
+    planted = simulate.incidents(of, END_MS)
+    for incident in planted:
+        found = score(of, incident, planted, 120)
+        first = first_right_s(of, incident, planted)
+        others = ", ".join(f"{word} {n}" for word, n in found.words.most_common())
+        print(
+            f"verdict, {incident.name}: {100 * found.right / found.of:.1f} % right "
+            f"of {found.of} (first after {first} s; {others})"
+        )
+    quiet = false_words(of, 24)
+    total = sum(quiet.values())
+    wrong = total - quiet["fine"] - quiet["checking"]
+    print(
+        f"verdict, a quiet day: {100 * wrong / total:.2f} % false words of {total} "
+        f"({wrong / len(of.agents):.1f} per agent; checking {quiet['checking']}) {dict(quiet)}"
+    )
+
+
+if __name__ == "__main__":
+    main()
