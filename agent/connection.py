@@ -266,7 +266,8 @@ class Connection:
                 return Refused(self, *self._refusal, "connack")
             if code == _PROTOCOL:
                 return Refused(self, "the broker does not answer in MQTT", None, "connack")
-            return Refused(self, "the broker closed the connection at once", None, "closed")
+            guess = "; perhaps it does not accept our certificate" if self.broker.tls else ""
+            return Refused(self, f"the broker closed the connection at once{guess}", None, "closed")
         after_s = time.monotonic() - self._opened_at_s
         if by_broker:
             reason = ENDS.get(told, f"the broker closed the connection with code 0x{told:02X}")
