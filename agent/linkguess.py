@@ -83,6 +83,7 @@ _VPN_DEVTYPES = frozenset(
 )
 _TUNNEL_TYPES = frozenset((768, 769, 776, 778, 823))  # ipip, ip6tnl, sit, gre, ip6gre
 _ADDRESS_IN_NAME = re.compile(r"^((?:en|wl|ww|eth)x?)[0-9a-f]{12}$")
+_UNREAL = ("unknown", "virtual", "bridge", "loopback")  # tells nothing of the line
 _MAX_DEPTH = 5
 
 
@@ -204,7 +205,7 @@ def _follow(facts: Facts, name: str, evidence: list[str], depth: int) -> tuple[_
     for below in _below(facts, interface, kind):
         evidence.append(f"{kind.because}, over {shown(below)}")
         found, bottom = _follow(facts, below, evidence, depth - 1)
-        if found.type not in ("unknown", "virtual"):
+        if found.type not in _UNREAL:
             return found._replace(confidence=found.confidence * 0.95), bottom
         evidence.pop()
     return kind, name
