@@ -12,14 +12,14 @@ import fcntl
 import json
 import os
 import shutil
+import socket
 import statistics
 import struct
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+import traceback
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,6 +36,7 @@ SITES = {
     4: ("v4.planted.test", "10.99.0.1", "10.99.0.2"),
     6: ("v6.planted.test", "fd99::1", "fd99::2"),
 }
+LOSSY, LOSSY_ADDRESS = "lossy.planted.test", "10.99.0.3"
 POLICY = Policy(allow_private=(ip_network("10.99.0.0/24"), ip_network("fd99::/64")))
 
 _INSIDE = "SWARMING_BENCH_NAMESPACE"
@@ -52,12 +53,12 @@ class Round(NamedTuple):
 
 class Reflector:
     """A TUN device that sends each packet back with its addresses swapped: a remote host that is
-    this one. It holds back every SYN-ACK, and can lose the next SYN.
+    this one. It holds back every SYN-ACK, and loses the first SYN of each connection to one host.
     """
 
     def __init__(self, delay_s: float) -> None:
-        self.delay_s = delay_s
-        self.lose_syn = False
+        self._delay_s = delay_s
+        self._seen: set[bytes] = set()
         self._device = os.open("/dev/net/tun", os.O_RDWR)
         request = struct.pack("16sH22x", b"planted0", _IFF_TUN | _IFF_NO_PI)
         fcntl.ioctl(self._device, _TUNSETIFF, request)
@@ -70,14 +71,21 @@ class Reflector:
         while True:
             packet = os.read(self._device, 65536)
             flags = _tcp_flags(packet)
-            if flags == _SYN and self.lose_syn:
-                self.lose_syn = False
-            elif flags == _SYN_ACK and self.delay_s:
-                late = threading.Timer(self.delay_s, os.write, (self._device, _swapped(packet)))
+            if flags == _SYN and self._is_lost(packet):
+                continue
+            if flags == _SYN_ACK and self._delay_s:
+                late = threading.Timer(self._delay_s, os.write, (self._device, _swapped(packet)))
                 late.daemon = True
                 late.start()
             else:
                 os.write(self._device, _swapped(packet))
+
+    def _is_lost(self, packet: bytes) -> bool:
+        """It is the first of its connection (its port) to the lossy host."""
+        if packet[16:20] != socket.inet_aton(LOSSY_ADDRESS) or packet[20:22] in self._seen:
+            return False
+        self._seen.add(packet[20:22])
+        return True
 
 
 def _tcp_flags(packet: bytes) -> int:
@@ -93,33 +101,48 @@ def _swapped(packet: bytes) -> bytes:
     return packet[:at] + packet[middle:end] + packet[at:middle] + packet[end:]
 
 
-class Bench:
-    """The planted world, inside its namespaces."""
+def start_world(folder: Path, planted_ms: dict[str, float]) -> Pair:
+    """The planted world, in a process of its own, so that it never holds up who measures it."""
+    _run("ip", "link", "set", "lo", "up")
+    _bind(folder / "resolv.conf", "nameserver 127.0.0.1\n", "/etc/resolv.conf")
+    _bind(folder / "nsswitch.conf", "hosts: dns\n", "/etc/nsswitch.conf")
+    pair = certificate(folder, [name for name, _, _ in SITES.values()])
+    ours, theirs = socket.socketpair()
+    if os.fork() == 0:
+        try:
+            ours.close()
+            _up = _world(pair, {phase: ms / 1000 for phase, ms in planted_ms.items()})
+            theirs.send(b"up")
+            theirs.recv(1)  # until the bench has ended, however
+        except Exception:
+            traceback.print_exc()
+        finally:
+            os._exit(0)  # the bench's own clean-up is not this process's
+    theirs.close()
+    if ours.recv(2) != b"up":
+        raise RuntimeError("the planted world did not come up")
+    ours.detach()  # open until this process ends
+    return pair
 
-    def __init__(self, folder: Path, planted_ms: dict[str, float]) -> None:
-        planted_s = {phase: ms / 1000 for phase, ms in planted_ms.items()}
-        _run("ip", "link", "set", "lo", "up")
-        _bind(folder / "resolv.conf", "nameserver 127.0.0.1\n", "/etc/resolv.conf")
-        _bind(folder / "nsswitch.conf", "hosts: dns\n", "/etc/nsswitch.conf")
-        names = {name: [remote] for name, _, remote in SITES.values()}
-        PlantedNames(names, planted_s["resolve"], "127.0.0.1", 53)
-        self.reflector = Reflector(planted_s["connect"])
-        self.pair = certificate(folder, names)
-        script = page(planted_s["ttfb"], planted_s["transfer"])
-        self.servers = {
-            family: PlantedServer(script, local, self.pair, planted_s["tls"])
-            for family, (_, local, _) in SITES.items()
-        }
 
-    def url(self, family: int) -> str:
-        return f"https://{SITES[family][0]}:{self.servers[family].port}/"
+def _world(pair: Pair, planted_s: dict[str, float]) -> list[object]:
+    names = {name: [remote] for name, _, remote in SITES.values()} | {LOSSY: [LOSSY_ADDRESS]}
+    script = page(planted_s["ttfb"], planted_s["transfer"])
+    return [
+        Reflector(planted_s["connect"]),
+        PlantedNames(names, planted_s["resolve"], "127.0.0.1", 53),
+        *(
+            PlantedServer(script, local, pair if port == 443 else None, planted_s["tls"], port)
+            for _, local, _ in SITES.values()
+            for port in (80, 443)
+        ),
+    ]
 
-    def probe(self, family: int) -> Round:
-        body = probe_http.get(
-            parse(self.url(family)), Resolver(), POLICY, family=family, trust=_trusting(self.pair)
-        )
-        phases = {name: ms for name, ms in body["phases_ms"].items() if ms is not None}
-        return Round(phases, body)
+
+def probe(url: str, family: int, pair: Pair) -> Round:
+    body = probe_http.get(parse(url), Resolver(), POLICY, family=family, trust=_trusting(pair))
+    phases = {name: ms for name, ms in body["phases_ms"].items() if ms is not None}
+    return Round(phases, body)
 
 
 def _trusting(pair: Pair) -> Any:
@@ -140,19 +163,18 @@ def curl(url: str, family: int, ca: str) -> Round:
 
 def measure(rounds: int, planted_ms: dict[str, float], with_curl: bool) -> dict[str, Any]:
     """The medians of both tools for both families, and the largest error of the probe's."""
-    with _folder() as folder:
-        bench = Bench(folder, planted_ms)
+    with tempfile.TemporaryDirectory(prefix="swarming-bench-") as folder:
+        pair = start_world(Path(folder), planted_ms)
         report: dict[str, Any] = {"planted_ms": planted_ms, "rounds": rounds}
-        for family in SITES:
-            probes = [bench.probe(family) for _ in range(rounds)]
+        for family, (name, _, _) in SITES.items():
+            url = f"https://{name}/"
+            probes = [probe(url, family, pair) for _ in range(rounds)]
             told: dict[str, Any] = {"probe": _medians(probes), "body": probes[-1].body}
-            told["sums"] = all(_adds_up(probe) for probe in probes)
+            told["sums"] = all(_adds_up(each) for each in probes)
             if with_curl:
-                curls = [curl(bench.url(family), family, bench.pair.cert) for _ in range(rounds)]
-                told["curl"] = _medians(curls)
+                told["curl"] = _medians([curl(url, family, pair.cert) for _ in range(rounds)])
             report[f"IPv{family}"] = told
-        bench.reflector.lose_syn = True
-        report["lost_syn"] = bench.probe(4).body
+        report["lost_syn"] = probe(f"http://{LOSSY}/", 4, pair).body
     return report
 
 
@@ -192,18 +214,10 @@ def tell(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-@contextmanager
-def _folder() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="swarming-bench-") as folder:
-        try:
-            yield Path(folder)
-        finally:
-            for place in ("/etc/resolv.conf", "/etc/nsswitch.conf"):
-                subprocess.run(["umount", place], check=False, capture_output=True)
-
-
 def _bind(file: Path, text: str, place: str) -> None:
-    """The file in that place, for this mount namespace alone."""
+    """The text in the place of a system file, for this mount namespace alone."""
+    if not os.path.exists(place):
+        return
     file.write_text(text)
     _run("mount", "--bind", str(file), place)
 

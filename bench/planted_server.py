@@ -56,6 +56,7 @@ class PlantedServer:
         host: str = "127.0.0.1",
         pair: Pair | tuple[str, str] | None = None,
         tls_s: float = 0.0,
+        port: int = 0,
     ) -> None:
         self.script = script
         self.tls_s = tls_s
@@ -65,7 +66,7 @@ class PlantedServer:
         self._context = None if pair is None else self._server_context(*pair)
         self._closed = threading.Event()
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, 0), family=family)
+        self._listener = socket.create_server((host, port), family=family)
         self.port: int = self._listener.getsockname()[1]
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()

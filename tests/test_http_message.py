@@ -52,7 +52,8 @@ def test_the_request_is_one_cold_get():
 
 
 def test_the_user_agent_names_the_project_and_its_version():
-    project = tomllib.loads(Path("pyproject.toml").read_text())["project"]
+    file = Path(__file__).parent.parent / "pyproject.toml"
+    project = tomllib.loads(file.read_text())["project"]
     assert USER_AGENT.startswith(f"swarming/{project['version']} (network measurement")
 
 

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from ipaddress import ip_network
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -52,6 +53,13 @@ def answer(script, **options):
     """What a GET of a server with this script gives."""
     with PlantedServer(lambda: script) as server:
         return get(f"http://planted.test:{server.port}/", **options)
+
+
+def run_at_root(command):
+    root = Path(__file__).parent.parent
+    return subprocess.run(
+        command, cwd=root, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 def timed(body) -> set[str]:
@@ -177,7 +185,7 @@ def test_delays_in_every_phase_are_told_apart_on_a_real_path():
     if not os.path.exists("/dev/net/tun"):
         needs.tool("TUN device")
     command = [sys.executable, "-m", "bench.http_phases", "--rounds", "3", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = run_at_root(command)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     for family in (4, 6):
@@ -336,8 +344,8 @@ def test_a_box_without_a_route_says_so():
         "targets.Policy())['error'])"
     )
     command = ["unshare", "-n", sys.executable, "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert done.stdout == "no_route\n"
+    done = run_at_root(command)
+    assert done.stdout == "no_route\n", done.stderr
 
 
 # TLS.
@@ -378,6 +386,14 @@ def test_a_handshake_that_the_server_leaves_unfinished_is_too_slow(secure):
     server = secure.start(tls_s=60.0)
     body = get(f"https://planted.test:{server.port}/", trust=secure.trust, timeout_s=0.5)
     assert (body["error"], timed(body)) == ("too_slow", {"resolve", "connect"})
+
+
+def test_a_server_that_wants_a_certificate_of_ours_is_a_failed_handshake(secure):
+    server = secure.start()
+    server._context.verify_mode = ssl.CERT_REQUIRED
+    body = get(f"https://planted.test:{server.port}/", trust=secure.trust)
+    assert body["error"] in ("tls_failed", "connection_reset")  # the alert may lose the race
+    assert body["status"] is None
 
 
 def test_a_clock_that_was_never_set_does_not_make_every_certificate_bad(monkeypatch):
