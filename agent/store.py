@@ -42,8 +42,16 @@ if TYPE_CHECKING:
     from agent.clock import Reading
 
 __all__ = [
-    "Counts", "Journal", "JournalError", "JournalForeign", "JournalLocked", "JournalNewer", "Row",
-]  # fmt: skip
+    "INDEXER_SEEN",
+    "NO_END",
+    "Counts",
+    "Journal",
+    "JournalError",
+    "JournalForeign",
+    "JournalLocked",
+    "JournalNewer",
+    "Row",
+]
 
 log = logging.getLogger(__name__)
 
@@ -435,7 +443,7 @@ class Journal:
             "lost": counts.lost,
         }
         if self._why is not None:
-            facts["why"] = self._why
+            facts["memory"] = self._why
         if self._file.aside is not None:
             facts["set_aside"] = self._file.aside.rsplit("/", 1)[-1]
         if counts.strays:
