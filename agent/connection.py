@@ -135,6 +135,7 @@ class Connection:
         self._opened_at_s: float | None = None
         self._refusal: tuple[str, int | None] | None = None
         self._told: tuple[int, bool] | None = None  # how it ended: code, said by the broker
+        self._stumble = ""
         self._crash: Exception | None = None
         self._close_by_s: float | None = None  # monotonic; set by close()
         self._sent = 0
@@ -245,8 +246,9 @@ class Connection:
         while not code and self._crash is None:
             try:
                 code = client.loop(_TICK_S)
-            except Exception:
-                code = _PROTOCOL  # paho stumbled over what it read; our own callbacks are guarded
+            except Exception as error:
+                # paho stumbled, over what it read as a rule; our own callbacks are guarded.
+                code, self._stumble = _PROTOCOL, f" ({error!r})"
             now_s = time.monotonic()
             if self._opened_at_s is None and now_s > connack_by_s:
                 self._client = None
@@ -265,7 +267,8 @@ class Connection:
             if self._refusal is not None:
                 return Refused(self, *self._refusal, "connack")
             if code == _PROTOCOL:
-                return Refused(self, "the broker does not answer in MQTT", None, "connack")
+                reason = f"the broker does not answer in MQTT{self._stumble}"
+                return Refused(self, reason, None, "connack")
             guess = "; perhaps it does not accept our certificate" if self.broker.tls else ""
             return Refused(self, f"the broker closed the connection at once{guess}", None, "closed")
         after_s = time.monotonic() - self._opened_at_s
@@ -275,7 +278,8 @@ class Connection:
         if told in (_KEEPALIVE, SILENT):
             return Closed(self, ENDS[SILENT], None, after_s)
         if code == _PROTOCOL:
-            return Closed(self, "the broker sent what is not MQTT", None, after_s)
+            reason = f"the broker sent what is not MQTT{self._stumble}"
+            return Closed(self, reason, None, after_s)
         return Closed(self, "the connection was lost", None, after_s)
 
     def _make_client(self, sock: socket.socket) -> _Client:
