@@ -6,8 +6,10 @@ a ping only stamps what arrives.
 """
 
 import contextlib
+import errno
 import os
 import secrets
+import socket
 import sys
 import threading
 import time
@@ -18,9 +20,11 @@ from agent.icmp_packet import Counted, InFlight
 from agent.ping_command import Plan
 
 _GROUPS = "/proc/sys/net/ipv4/ping_group_range"
+_NO_FAMILY = (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)  # and gaierror: no such zone (%eth0)
 _NOTHING = Counted((), (), ())
 _SLICE_S = 0.1  # how often a wait looks for a stop
 _FIRST_LOOK_S = 0.002
+_STAMPS_BEGIN_NS = 20_000_000  # Linux turns stamping on a moment after it is asked to
 
 
 class Pinger:
@@ -87,8 +91,10 @@ class Pinger:
             return _exchange(method, plan, pause)
         except PermissionError:
             return _NOTHING._replace(words=("permission",))
-        except OSError:  # the box has lost this family, or this address's interface
-            return _NOTHING._replace(words=("no_route",))
+        except OSError as error:
+            if error.errno in _NO_FAMILY or isinstance(error, socket.gaierror):
+                return _NOTHING._replace(words=("no_route",))
+            raise
 
 
 def open_pinger() -> Pinger:
@@ -140,7 +146,7 @@ def _exchange(method: str, plan: Plan, pause: _Pause) -> Counted:
         receiver = icmp_socket.Receiver(sock, method, plan.family)
         receiver.start()
         try:
-            next_ns = 0
+            next_ns = time.monotonic_ns() + _STAMPS_BEGIN_NS
             for seq in range(plan.echoes):
                 if pause.until(next_ns):
                     break

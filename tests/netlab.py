@@ -13,6 +13,7 @@ what is wired into it. Everything ends with the Lab, or with this process.
 
 import contextlib
 import ctypes
+import ipaddress
 import json
 import os
 import subprocess
@@ -21,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from bench.emulated_link import Impairment
 
@@ -29,13 +30,14 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _CLONE_NEWNET = 0x40000000
 _PATIENCE_S = 30.0
+BOX, GATEWAY, PROVIDER, SERVICE = "10.1.0.2", "10.1.0.1", "10.2.0.1", "10.3.0.1"
 _ROOT = Path(__file__).resolve().parent.parent
 
 
 def inet6(ip: str) -> str:
     """The IPv6 address that stands beside an IPv4 address in the lab."""
     a, b, c, d = ip.split(".")
-    return f"fd00:{a}:{b}:{c}::{d}"
+    return str(ipaddress.ip_address(f"fd00:{a}:{b}:{c}::{d}"))
 
 
 class Namespace:
@@ -124,6 +126,15 @@ class Link:
             self._process.communicate()
 
 
+class Street(NamedTuple):
+    """What Lab.street() builds."""
+
+    box: Namespace
+    gateway: Namespace
+    provider: Namespace
+    service: Namespace
+
+
 class Lab:
     """Makes parts of a network, and takes them down at the end."""
 
@@ -144,6 +155,8 @@ class Lab:
         if forwards:
             made.set("ipv4/ip_forward", "1")
             made.set("ipv6/conf/all/forwarding", "1")
+            made.set("ipv4/icmp_ratelimit", "0")  # tests are in a hurry
+            made.set("ipv6/icmp/ratelimit", "0")
         return made
 
     def wire(self, a: Namespace, b: Namespace, ip_a: str, ip_b: str) -> str:
@@ -169,6 +182,26 @@ class Lab:
         self._address(a, name, ip_a, ip_b)
         self._address(b, name, ip_b, ip_a)
         return made
+
+    def street(self) -> Street:
+        """A home and its way out: box - gateway - provider - service, wired and routed.
+
+        The provider knows 10.9.1.0/24 as unreachable and 10.9.2.0/24 as prohibited.
+        """
+        box, service = self.namespace(), self.namespace()
+        gateway, provider = self.namespace(forwards=True), self.namespace(forwards=True)
+        self.wire(box, gateway, BOX, GATEWAY)
+        self.wire(gateway, provider, "10.2.0.2", PROVIDER)
+        self.wire(provider, service, "10.3.0.2", SERVICE)
+        for where, via in ((box, GATEWAY), (gateway, PROVIDER), (service, "10.3.0.2")):
+            where.run("ip", "route", "add", "default", "via", via)
+            where.run("ip", "-6", "route", "add", "default", "via", inet6(via))
+        provider.run("ip", "route", "add", "10.1.0.0/24", "via", "10.2.0.2")
+        provider.run("ip", "route", "add", "fd00:10:1:0::/64", "via", inet6("10.2.0.2"))
+        for kind, third in (("unreachable", 1), ("prohibit", 2)):
+            provider.run("ip", "route", "add", kind, f"10.9.{third}.0/24")
+            provider.run("ip", "route", "add", kind, f"fd00:10:9:{third}::/64")
+        return Street(box, gateway, provider, service)
 
     def _name(self) -> str:
         self._made += 1
