@@ -57,10 +57,10 @@ def roll(db: sqlite3.Connection, now_ms: int, limit: int) -> int:
 
 def _roll_one(db: sqlite3.Connection, level: int, start_s: int, pair: int) -> None:
     if level == HOUR_S:
-        _keep(db, level, start_s, pair, _hour(db, start_s // HOUR_S, pair))
+        keep(db, level, start_s, pair, _hour(db, start_s // HOUR_S, pair))
     else:
         pieces = rolled_up(db, pair, start_s, start_s + level, _BELOW[level])
-        _keep(db, level, start_s, pair, rollup.merged(pieces))
+        keep(db, level, start_s, pair, rollup.merged(pieces))
     db.execute(
         "DELETE FROM dirty WHERE step_s = ? AND start_s = ? AND pair = ?", (level, start_s, pair)
     )
@@ -75,9 +75,10 @@ def _hour(db: sqlite3.Connection, hour: int, pair: int) -> dict[str, Tally]:
     return rollup.tallies(unpack_body(body) for (body,) in rows)
 
 
-def _keep(
+def keep(
     db: sqlite3.Connection, level: int, start_s: int, pair: int, found: dict[str, Tally]
 ) -> None:
+    """One roll-up of each kind, in place of what was there."""
     for kind, total in found.items():
         told = rollup.bucket("", "", kind, start_s * 1000, level, total)
         db.execute(
