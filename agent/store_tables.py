@@ -144,6 +144,16 @@ class Tables:
                 self._db.conn.rollback()
             raise
 
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """What is read inside is of one moment."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:
+            if self._db.conn.in_transaction:
+                self._db.conn.rollback()
+
     def _upgrade(self) -> None:
         version = self._number("PRAGMA user_version")
         if version > len(UPGRADES):
