@@ -125,7 +125,9 @@ def _resolve(host: str, port: int, step_s: float) -> list[tuple[Any, ...]]:
     def ask() -> None:
         try:
             answers.append(list(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)))
-        except (OSError, UnicodeError) as error:
+        except OSError as error:
+            answers.append(error)
+        except UnicodeError as error:  # a name that no resolver is asked about
             answers.append(OSError(str(error)))
         finally:
             _resolving.release()

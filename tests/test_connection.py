@@ -173,6 +173,22 @@ def test_a_name_that_does_not_exist_is_refused(
     assert refused.stage == "resolve" and "no.invalid" in refused.reason
 
 
+def test_the_first_of_a_names_addresses_that_answers_is_taken(
+    mosquitto: Start, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports = [free_port(), mosquitto().port]
+
+    def two(*_: object, **__: object) -> list[object]:
+        kind = socket.SOCK_STREAM
+        return [(socket.AF_INET, kind, 0, "", ("127.0.0.1", port)) for port in ports]
+
+    monkeypatch.setattr("agent.dial.socket.getaddrinfo", two)
+    connection = Connection(Broker("two.example", 1883, False), "box", post=events.post)
+    connection.open()
+    events.next(Opened)
+    connection.close()
+
+
 def test_the_will_is_told_when_the_client_dies_and_only_then(
     mosquitto: Start, events: Events
 ) -> None:
