@@ -8,7 +8,6 @@ import argparse
 import math
 import os
 import ssl
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -159,6 +158,8 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 def _from_file(path: str) -> dict[str, Any]:
     """The file's settings; its relative paths start at the file's own folder."""
+    import tomllib  # 1 MB that a box without a file need not hold
+
     try:
         with open(path, "rb") as file:
             table = tomllib.load(file)
