@@ -95,7 +95,6 @@ class Judge:
 
 
 word = st.sampled_from(WORDS)
-number = st.floats(allow_nan=False, allow_infinity=False, width=32)
 body = st.fixed_dictionaries(
     {"ok": st.booleans(), "kind": st.sampled_from(["icmp", "http"])},
     optional={
