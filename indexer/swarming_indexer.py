@@ -33,6 +33,7 @@ ANNOUNCE_MS = 300_000
 TIME_ASKED_MS = 10_000  # an agent that waits for the time gets it at most this often
 STORE_RETRY_S = 1.0
 TURN_S = 1.0  # no sleep is longer, so that the page sees the truth
+GATHER_S = 0.002  # what comes together is handled together; waking for each would cost as much
 _EVENTS_A_TURN = 2000
 _GOODBYE_S = 2.0
 
@@ -126,6 +127,8 @@ class Indexer:
         """Handles what has come; waits for the first of it."""
         try:
             event = self.events.get(timeout_s > 0, timeout_s or None)
+            if isinstance(event, Received):
+                time.sleep(GATHER_S)
             for _ in range(_EVENTS_A_TURN):
                 self._handle(event)
                 event = self.events.get_nowait()

@@ -1,0 +1,430 @@
+"""Stored, durable, acknowledged, confirmed: in this order, whatever breaks."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent import wire
+from agent.connection import Received
+from indexer import inbox, reading
+from indexer.consume import QUIET_S, ROWS, Consumer
+from indexer.store import Dead, Put, StoreDown
+from tests.indexers import (
+    DAY_MS,
+    EPOCH,
+    Client,
+    Flaky,
+    now_ms,
+    result,
+    running,
+    seqs,
+    settings,
+    sqlite,
+)
+from tests.servers import free_port, wait_for
+
+HOUR_MS = 3_600_000
+
+
+class Shelf:
+    """A store that only notes what it is given, and can be down."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str, int], wire.Result] = {}
+        self.letters: list[Dead] = []
+        self.down = False
+
+    def put(self, results: list[wire.Result], now_ms: int) -> Put:
+        if self.down:
+            raise StoreDown("off")
+        before = len(self.rows)
+        self.rows |= {(one.agent, one.epoch, one.seq): one for one in results}
+        stored = len(self.rows) - before
+        return Put(stored, len(results) - stored, 0)
+
+    def put_dead(self, letters: list[Dead]) -> None:
+        if self.down:
+            raise StoreDown("off")
+        self.letters += letters
+
+
+def consumer(shelf: Shelf, **options: Any) -> Consumer:
+    return Consumer(shelf, 90 * DAY_MS, **options)
+
+
+def arrived(topic: str, payload: bytes) -> Received:
+    return Received(None, topic, payload, False, None)  # type: ignore[arg-type]
+
+
+def single(one: wire.Result) -> Received:
+    return arrived(wire.ping_topic(one.agent), wire.encode_result(one))
+
+
+def acks(done: Any, agent: str = "a1") -> list[tuple[int, int]]:
+    """The ranges of EPOCH that a commit confirms for the agent."""
+    found = []
+    for topic, payload in done.acks:
+        if topic == wire.ack_topic(agent):
+            message = wire.read(topic, payload)
+            assert isinstance(message, wire.Ack)
+            found += message.ranges.get(EPOCH, [])
+    return found
+
+
+def taken(messages: list[Received], shelf: Shelf, **options: Any) -> Any:
+    """What the commit of these messages makes known."""
+    reader = consumer(shelf, **options)
+    for message in messages:
+        reader.read(message, now_ms(), 0.0)
+    return reader.commit(now_ms())
+
+
+def test_a_commit_tells_what_is_durable_and_names_it_in_ranges() -> None:
+    shelf = Shelf()
+    done = taken([single(result(seq)) for seq in (1, 2, 3, 7)], shelf)
+    assert len(done.arrived) == 4
+    assert acks(done) == [(1, 3), (7, 7)]
+    assert len(shelf.rows) == 4
+
+
+def test_a_store_that_is_down_confirms_nothing_and_loses_nothing() -> None:
+    shelf = Shelf()
+    reader = consumer(shelf)
+    reader.read(single(result(1)), now_ms(), 0.0)
+    reader.read(arrived("ping/a1", b"garbage"), now_ms(), 0.0)
+    shelf.down = True
+    with pytest.raises(StoreDown):
+        reader.commit(now_ms())
+    assert not reader.empty
+    shelf.down = False
+    done = reader.commit(now_ms())
+    assert acks(done) == [(1, 1)]
+    assert len(done.arrived) == 2 and len(shelf.letters) == 1
+    assert reader.empty
+
+
+def test_what_is_stored_already_is_confirmed_again_always() -> None:
+    shelf = Shelf()
+    for _ in range(3):
+        assert acks(taken([single(result(1))], shelf)) == [(1, 1)]
+    assert len(shelf.rows) == 1
+
+
+def test_a_commit_closes_at_500_rows_or_when_nothing_comes() -> None:
+    reader = consumer(Shelf())
+    assert reader.due_s(5.0) is None
+    reader.read(single(result(1)), now_ms(), 5.0)
+    assert reader.due_s(5.0) == pytest.approx(QUIET_S)
+    assert reader.due_s(5.0 + QUIET_S) == 0.0
+    for seq in range(2, ROWS + 1):
+        assert not reader.full
+        reader.read(single(result(seq)), now_ms(), 5.0)
+    assert reader.full and reader.due_s(5.0) == 0.0
+
+
+def test_a_trickle_that_never_rests_is_committed_all_the_same() -> None:
+    reader = consumer(Shelf())
+    for tick in range(100):
+        reader.read(single(result(tick + 1)), now_ms(), tick * 0.01)
+        if reader.due_s(tick * 0.01) == 0.0:
+            return
+    pytest.fail("still open after a second")
+
+
+def test_what_cannot_be_read_is_a_dead_letter_with_every_byte() -> None:
+    shelf = Shelf()
+    done = taken([arrived("ping/a1", b"\xff\x00garbage"), single(result(1))], shelf)
+    (letter,) = shelf.letters
+    assert (letter.topic, letter.payload) == ("ping/a1", b"\xff\x00garbage")
+    assert letter.reason
+    assert acks(done) == [(1, 1)]
+    assert len(done.arrived) == 2
+
+
+def test_a_dead_letter_is_confirmed_when_it_says_which_it_is() -> None:
+    shelf = Shelf()
+    bad = wire.encode_json({"v": 1, "agent": "a1", "epoch": EPOCH, "seq": 9, "kind": "icmp"})
+    assert acks(taken([arrived("ping/a1", bad)], shelf)) == [(9, 9)]
+    assert len(shelf.letters) == 1 and not shelf.rows
+
+
+def test_who_writes_under_another_name_is_a_dead_letter_and_cannot_confirm_for_that_name() -> None:
+    shelf = Shelf()
+    done = taken([arrived("ping/mallory", wire.encode_result(result(1, agent="a1")))], shelf)
+    assert not shelf.rows and len(shelf.letters) == 1
+    assert acks(done, "a1") == []
+    assert acks(done, "mallory") == [(1, 1)]
+
+
+def test_a_bad_row_does_not_take_its_neighbours_along() -> None:
+    shelf = Shelf()
+    rows = [result(1), result(2, ok="maybe"), result(3)]
+    payload, _ = wire.encode_batch(rows)
+    done = taken([arrived(wire.batch_topic("a1"), payload)], shelf)
+    assert {seq for _, _, seq in shelf.rows} == {1, 3}
+    assert len(shelf.letters) == 1 and b'"maybe"' in shelf.letters[0].payload
+    assert acks(done) == [(1, 3)]
+
+
+def test_a_newer_version_is_neither_confirmed_nor_dead_and_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shelf = Shelf()
+    newer = wire.encode_result(result(1)).replace(b'"v":1', b'"v":2')
+    batch, _ = wire.encode_batch([result(2)])
+    newer_batch = batch[:3] + b"\x09" + batch[4:]
+    done = taken(
+        [
+            arrived("ping/a1", newer),
+            arrived("ping/a1", newer),
+            arrived(wire.batch_topic("a1"), newer_batch),
+        ],
+        shelf,
+    )
+    assert acks(done) == [] and not shelf.letters and not shelf.rows
+    assert len(done.arrived) == 3
+    assert sum("upgrade" in record.message for record in caplog.records) == 1
+
+
+def test_a_result_from_the_future_is_a_dead_letter_and_confirmed() -> None:
+    shelf = Shelf()
+    soon = result(1, time_ms=now_ms() + HOUR_MS // 2)
+    late = result(2, time_ms=now_ms() + 2 * HOUR_MS)
+    done = taken([single(soon), single(late)], shelf)
+    assert {seq for _, _, seq in shelf.rows} == {1}
+    assert "future" in shelf.letters[0].reason
+    assert acks(done) == [(1, 2)]
+
+
+def test_what_is_older_than_the_retention_is_counted_told_and_confirmed_but_not_stored(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    shelf = Shelf()
+    reader = consumer(shelf)
+    reader.read(single(result(1, time_ms=now_ms() - 91 * DAY_MS)), now_ms(), 0.0)
+    done = reader.commit(now_ms())
+    assert not shelf.rows and not shelf.letters
+    assert acks(done) == [(1, 1)]
+    assert reader.counts.too_old == 1
+    assert "older" in caplog.text
+
+
+@given(st.sampled_from(["ping/a1", "ping/a1/batch", "ping/", "ping/a1/b/c"]), st.binary())
+def test_any_bytes_are_results_or_dead_letters(topic: str, payload: bytes) -> None:
+    read = reading.read_results(topic, payload, 0)
+    assert read.results or read.letters or read.newer
+
+
+# --- with a real broker -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_a_result_is_stored_and_confirmed(version: str, mosquitto: Any, tmp_path: Path) -> None:
+    port = mosquitto().port
+    with (
+        sqlite(tmp_path / "s.db") as store,
+        running(settings(port, mqtt=version), store),
+        Client(port, "ack/+", "indexer/+") as client,
+    ):
+        client.wait_online()
+        client.send(result(1), result(2))
+        payload, _ = wire.encode_batch([result(seq) for seq in range(3, 103)])
+        client.publish(wire.batch_topic("a1"), payload)
+        client.wait_confirmed(range(1, 103))
+        assert seqs(store) == list(range(1, 103))
+
+
+def test_confirmations_go_out_on_every_broker(mosquitto: Any, tmp_path: Path) -> None:
+    one, two = mosquitto().port, mosquitto().port
+    with (
+        sqlite(tmp_path / "s.db") as store,
+        running(settings(one, two), store),
+        Client(one, "ack/+", "indexer/+") as first,
+        Client(two, "ack/+", "indexer/+") as second,
+    ):
+        first.wait_online()
+        second.wait_online()
+        first.send(result(1))
+        first.wait_confirmed([1])
+        second.wait_confirmed([1])
+
+
+def test_a_check_and_a_share_probe_are_no_results(mosquitto: Any, tmp_path: Path) -> None:
+    port = mosquitto().port
+    with (
+        sqlite(tmp_path / "s.db") as store,
+        running(settings(port), store) as indexer,
+        Client(port, "ack/+", "indexer/+") as client,
+    ):
+        client.wait_online()
+        client.publish("ping/a1/check", b"hello")
+        client.publish("ping/_share/indexer-x.00000000", b"")
+        client.publish("ping/a1", b"")
+        client.send(result(1))
+        client.wait_confirmed([1])
+        assert store.dead() == []
+        assert indexer.consumer.counts.dead_letters == 0
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_a_broker_that_was_wiped_is_subscribed_anew(
+    version: str, mosquitto: Any, tmp_path: Path
+) -> None:
+    broker = mosquitto("persistence false")
+    with (
+        sqlite(tmp_path / "s.db") as store,
+        running(settings(broker.port, mqtt=version), store),
+    ):
+        with Client(broker.port, "indexer/+") as client:
+            client.wait_online()
+        broker.kill()
+        broker.start()
+        with Client(broker.port, "ack/+", "indexer/+") as client:
+            client.wait_online()
+            assert client.payloads(wire.indexer_topic("indexer-test"))
+            client.send(result(1))
+            client.wait_confirmed([1])
+        assert seqs(store) == [1]
+
+
+def test_a_broker_that_is_absent_at_first_is_found_later(mosquitto: Any, tmp_path: Path) -> None:
+    broker = mosquitto()
+    broker.kill()
+    with sqlite(tmp_path / "s.db") as store, running(settings(broker.port), store) as indexer:
+        wait_for(lambda: indexer.desk.brokers(), what="a first look")
+        assert not indexer.desk.brokers()[0].connected
+        broker.start()
+        with Client(broker.port, "indexer/+") as client:
+            client.wait_online()
+
+
+def test_a_store_that_is_down_is_told_waited_for_and_nothing_is_lost(
+    mosquitto: Any, tmp_path: Path
+) -> None:
+    port = mosquitto().port
+    with sqlite(tmp_path / "s.db") as real:
+        store = Flaky(real)
+        with (
+            running(settings(port), store) as indexer,  # type: ignore[arg-type]
+            Client(port, "ack/+", "indexer/+") as client,
+        ):
+            client.wait_online()
+            store.down = True
+            client.send(*(result(seq) for seq in range(1, 51)))
+            client.wait_online(False)
+            assert client.confirmed() == set()
+            assert seqs(real) == []
+            wait_for(lambda: not indexer.desk.healthz().ok, what="healthz to say so")
+            store.down = False
+            client.wait_online()
+            client.wait_confirmed(range(1, 51))
+            assert seqs(real) == list(range(1, 51))
+            wait_for(lambda: indexer.desk.healthz().ok, what="healthz to be well again")
+
+
+def test_a_full_inbox_gives_up_the_connection_and_nothing_is_lost(
+    mosquitto: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox, "LIMIT_BYTES", 100_000)
+    port = mosquitto("max_inflight_messages 0", "max_queued_messages 0").port
+    with sqlite(tmp_path / "s.db") as real:
+        store = Flaky(real)
+        with (
+            running(settings(port, mqtt="3.1.1"), store) as indexer,  # type: ignore[arg-type]
+            Client(port, "ack/+", "indexer/+") as client,
+        ):
+            client.wait_online()
+            store.down = True
+            client.send(*(result(seq) for seq in range(1, 1001)))
+            wait_for(
+                lambda: "faster" in (indexer.switchboard.lines[0].reason or ""),
+                what="the connection to be given up",
+            )
+            assert indexer.inbox.waiting_bytes <= 100_000
+            monkeypatch.setattr(inbox, "LIMIT_BYTES", 64 * 1024 * 1024)
+            store.down = False
+            client.wait_confirmed(range(1, 1001))
+            assert seqs(real) == list(range(1, 1001))
+
+
+def test_two_indexers_on_one_store_read_all_and_store_it_once(
+    mosquitto: Any, tmp_path: Path
+) -> None:
+    port = mosquitto().port
+    with (
+        sqlite(tmp_path / "s.db") as one,
+        sqlite(tmp_path / "s.db") as two,
+        running(settings(port, name="indexer-one"), one) as first,
+        running(settings(port, name="indexer-two"), two) as second,
+        Client(port, "ack/+", "indexer/+") as client,
+    ):
+        client.wait_online(name="indexer-one")
+        client.wait_online(name="indexer-two")
+        client.send(*(result(seq) for seq in range(1, 101)))
+        client.wait_confirmed(range(1, 101))
+        counts = (first.consumer, second.consumer)
+        wait_for(lambda: sum(one.counts.results + one.counts.known for one in counts) == 200)
+        assert sum(one.counts.results for one in counts) == 100
+        assert seqs(one) == list(range(1, 101))
+
+
+DIES = """
+    import os, signal, sys
+    from tests.indexers import settings
+    from indexer.store_sqlite import SqliteStore
+    from indexer.swarming_indexer import Indexer
+
+    class Dies(SqliteStore):
+        def put(self, results, now_ms):
+            super().put(results, now_ms)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    Indexer(settings(int(sys.argv[1])), Dies(sys.argv[2])).run()
+"""
+
+
+@pytest.mark.parametrize("version", ["5", "3.1.1"])
+def test_an_indexer_that_dies_between_store_and_confirmation_confirms_when_it_is_back(
+    version: str, mosquitto: Any, tmp_path: Path
+) -> None:
+    port = mosquitto().port
+    path = tmp_path / "s.db"
+    script = tmp_path / "dies.py"
+    script.write_text(textwrap.dedent(DIES))
+    command = [sys.executable, str(script), str(port), str(path)]
+    with Client(port, "ack/+", "indexer/+") as client:
+        child = subprocess.Popen(command, cwd=Path(__file__).parent.parent, env=_env())
+        try:
+            client.wait_online()
+            client.send(result(1))
+            assert child.wait(30) == -signal.SIGKILL
+        finally:
+            child.kill()
+            child.wait()
+        client.wait_online(False)
+        assert client.confirmed() == set()
+        with sqlite(path) as store, running(settings(port, mqtt=version), store):
+            client.wait_online()
+            client.wait_confirmed([1])
+            assert seqs(store) == [1]
+
+
+def test_with_nobody_there_a_closed_port_is_tried_with_patience(tmp_path: Path) -> None:
+    with sqlite(tmp_path / "s.db") as store, running(settings(free_port()), store) as indexer:
+        wait_for(lambda: indexer.desk.brokers() and indexer.desk.brokers()[0].reason)
+        assert not indexer.desk.brokers()[0].connected
+        assert not indexer.desk.healthz().ok
+
+
+def _env() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
