@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 from agent import clock
 
-EVERY_S = 60.0
-
 
 class Observed(NamedTuple):
     clock: clock.Facts
@@ -18,9 +16,10 @@ class ObserverCrashed(NamedTuple):
 
 
 class Observer:
-    """Posts what the box knows of its clock: at once, and every minute until stopped."""
+    """Posts what the box knows of its clock: at once, and every so often until stopped."""
 
     def __init__(self, post: Callable[[Observed | ObserverCrashed], None]) -> None:
+        self.every_s = clock.ASK_EVERY_S
         self._post = post
         self._stop = threading.Event()
         threading.Thread(target=self._observe, name="observer", daemon=True).start()
@@ -35,4 +34,4 @@ class Observer:
             except Exception as error:  # a bug of ours must reach the loop, not end a thread unseen
                 self._post(ObserverCrashed(error))
                 return
-            self._stop.wait(EVERY_S)
+            self._stop.wait(self.every_s)

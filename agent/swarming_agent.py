@@ -70,6 +70,7 @@ class Agent:
         self._journal.follow(self._clock.reading(*clock.now_ns()))
         rng = random.Random()
         self._watch = WatchList(self._name, config.targets or "", self._journal.get(WATCH))
+        self._saved_watch = self._watch.to_save()
         self._uplink = Uplink(
             config, self._name, self._journal, self._watch, rng, self.events.put, now
         )
@@ -143,6 +144,8 @@ class Agent:
         elif isinstance(event, Observed):
             self._observed = True
             self._clock.heard(event.clock, *clock.now_ns())
+            if self._observer is not None:
+                self._observer.every_s = self._clock.ask_every_s
             self._journal.follow(self._clock.reading(*clock.now_ns()))
         elif isinstance(event, ProbeCrashed):
             self._probing.crashed(event)
@@ -161,8 +164,10 @@ class Agent:
         self._uplink.drain.spent = plan.spent
         listed = self._watch.due(now)
         if listed is not None:
-            self._journal.put(WATCH, self._watch.to_save())
             self._probing.follow(listed, now)
+        if self._watch.to_save() != self._saved_watch:
+            self._saved_watch = self._watch.to_save()
+            self._journal.put(WATCH, self._saved_watch)
         self._probing.act(now)
         if now - self._saved_month_at >= SAVE_MONTH_EVERY_S:
             self._save_month(now)
@@ -184,10 +189,10 @@ class Agent:
 
     def _probed(self, event: Probed, now: float) -> None:
         body = self._probing.probed(event, now)
-        self._budget.probed()
         if body is None:
             return
         self._spend(probe_bytes(body))
+        self._budget.probed()
         self._last = last_word(body)
         self._journal.add(body, event.begun_boot_ns)
 
