@@ -5,7 +5,11 @@ is adding counts: the merged sketch is the very one that all values together wou
 whatever order. Values below a microsecond count as one; zero and less cannot be told from it.
 """
 
+import sys
+from array import array
+from collections import Counter
 from collections.abc import Iterable
+from itertools import accumulate
 from math import ceil, log
 
 ACCURACY = 0.01
@@ -15,6 +19,7 @@ _MIDDLE = 2 / (1 + _GAMMA)  # of a bucket, as a factor of its upper bound
 SMALLEST = 0.001
 LARGEST = 1e9
 _FIRST = ceil(log(SMALLEST) / _LOG_GAMMA)  # the lowest bucket; bytes count from here
+_WIDTHS = {1: "B", 2: "H", 4: "I", 8: "Q"}  # bytes of a number, little end first: its array type
 
 
 class Sketch:
@@ -23,7 +28,7 @@ class Sketch:
     __slots__ = ("counts",)
 
     def __init__(self) -> None:
-        self.counts: dict[int, int] = {}
+        self.counts: Counter[int] = Counter()
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sketch) and self.counts == other.counts
@@ -35,20 +40,14 @@ class Sketch:
         return sum(self.counts.values())
 
     def add(self, value: float) -> None:
-        self.extend((value,))
+        self.counts[_bucket(value)] += 1
 
     def extend(self, values: Iterable[float]) -> None:
-        counts = self.counts
-        for value in values:
-            bounded = min(max(value, SMALLEST), LARGEST)
-            bucket = ceil(log(bounded) / _LOG_GAMMA)
-            counts[bucket] = counts.get(bucket, 0) + 1
+        self.counts.update(map(_bucket, values))
 
     def merge(self, other: "Sketch") -> None:
         """Afterwards as if every value of the other had been added here."""
-        counts = self.counts
-        for bucket, count in other.counts.items():
-            counts[bucket] = counts.get(bucket, 0) + count
+        self.counts.update(other.counts)
 
     def quantiles(self, *wanted: float) -> list[float | None]:
         """For each q, in rising order, the value of rank q·(n - 1), rounded down; None if empty."""
@@ -67,49 +66,54 @@ class Sketch:
         return self.quantiles(q)[0]
 
     def to_bytes(self) -> bytes:
-        """For each bucket its distance from the one before and its count, as varints."""
-        numbers: list[int] = []
-        before = _FIRST
-        for bucket, count in sorted(self.counts.items()):
-            numbers += (bucket - before, count)
-            before = bucket
-        if max(numbers, default=0) < 0x80:
-            return bytes(numbers)
-        return b"".join(map(_varint, numbers))
+        """Each bucket's distance from the one before, then each count; the widths of both first."""
+        if not self.counts:
+            return b""
+        buckets, counts = zip(*sorted(self.counts.items()), strict=True)
+        before = (_FIRST, *buckets[:-1])
+        distances = [bucket - last for bucket, last in zip(buckets, before, strict=True)]
+        widths = _width(distances), _width(counts)
+        return bytes(widths) + _packed(distances, widths[0]) + _packed(counts, widths[1])
 
     @classmethod
     def from_bytes(cls, packed: bytes) -> "Sketch":
         """The sketch that to_bytes gave. Raises ValueError for what it cannot have given."""
-        numbers = list(packed) if packed.isascii() else _numbers(packed)
-        if len(numbers) % 2:
-            raise ValueError("a sketch that ends in the middle")
         sketch = cls()
-        bucket = _FIRST
-        for distance, count in zip(numbers[::2], numbers[1::2], strict=True):
-            bucket += distance
-            sketch.counts[bucket] = count
+        if packed:
+            distances, counts = _numbers(packed)
+            buckets = accumulate(distances, initial=_FIRST)
+            next(buckets)
+            sketch.counts = Counter(dict(zip(buckets, counts, strict=True)))
         return sketch
 
 
-def _varint(number: int) -> bytes:
-    """Seven bits a byte, the lowest first; the top bit says that more follow."""
-    packed = bytearray()
-    while number >= 0x80:
-        packed.append(number & 0x7F | 0x80)
-        number >>= 7
-    packed.append(number)
-    return bytes(packed)
+def _bucket(value: float) -> int:
+    return ceil(log(min(max(value, SMALLEST), LARGEST)) / _LOG_GAMMA)
 
 
-def _numbers(packed: bytes) -> list[int]:
-    numbers = []
-    number = shift = 0
-    for byte in packed:
-        number |= (byte & 0x7F) << shift
-        shift += 7
-        if byte < 0x80:
-            numbers.append(number)
-            number = shift = 0
-    if shift:
+def _width(numbers: Iterable[int]) -> int:
+    """How many bytes the largest of them needs."""
+    largest = max(numbers)
+    return next(width for width in _WIDTHS if largest < 1 << 8 * width)
+
+
+def _packed(numbers: Iterable[int], width: int) -> bytes:
+    made = array(_WIDTHS[width], numbers)
+    if sys.byteorder == "big":
+        made.byteswap()
+    return made.tobytes()
+
+
+def _numbers(packed: bytes) -> tuple["array[int]", "array[int]"]:
+    widths = packed[0], packed[1] if len(packed) > 1 else 0
+    count, odd = divmod(len(packed) - 2, sum(widths) or 1)
+    if odd or any(width not in _WIDTHS for width in widths):
         raise ValueError("a sketch that ends in the middle")
-    return numbers
+    distances, counts = (array(_WIDTHS[width]) for width in widths)
+    end = 2 + count * widths[0]
+    distances.frombytes(packed[2:end])
+    counts.frombytes(packed[end:])
+    if sys.byteorder == "big":
+        distances.byteswap()
+        counts.byteswap()
+    return distances, counts

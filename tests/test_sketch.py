@@ -36,10 +36,11 @@ def test_merged_parts_are_the_sketch_of_all_values_whatever_the_order(parts, rng
 
 
 @quick
-@given(st.lists(rtts, max_size=300), st.integers(min_value=1, max_value=5000))
+@given(st.lists(rtts, max_size=300), st.integers(min_value=1, max_value=10**11))
 def test_a_sketch_comes_back_from_its_bytes(values: list[float], times: int):
     made = sketch(values)
-    made.counts = {bucket: count * times for bucket, count in made.counts.items()}
+    for bucket in made.counts:
+        made.counts[bucket] *= times
     assert Sketch.from_bytes(made.to_bytes()) == made
 
 
@@ -63,7 +64,7 @@ def test_zero_and_the_absurd_count_without_harm():
 
 def test_bytes_that_end_in_the_middle_are_refused():
     packed = sketch([1.0] * 300).to_bytes()
-    for broken in (packed[:-1], packed[:1]):
+    for broken in (packed[:-1], packed[:1], b"\x03" + packed[1:], b"\0\0"):
         try:
             Sketch.from_bytes(broken)
         except ValueError:
