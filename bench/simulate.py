@@ -217,7 +217,7 @@ def _result(
     if slot % 4 == index % 4:
         body = _ladder(agent, trouble, rng)
     else:
-        turn = slot - slot // 4
+        turn = slot - (slot - index % 4) // 4  # its ladder slots are not counted
         target = _TARGETS[(turn + index) % len(_TARGETS)]
         visit = (turn + index) // len(_TARGETS)
         if target.text.startswith("https:") and visit % 4:

@@ -1,8 +1,8 @@
 """How often the verdict is right about planted incidents, and how often it cries wolf.
 
 Prints one line for each incident (share of judgements with the right word, from 5 min after its
-begin to its end; time to the first right word) and one for a quiet day: false words per agent and
-day, judged every ten minutes, "checking" and "fine" not counted.
+begin; time to the first right word) and one for quiet hours: false words, judged for every agent
+and target every ten minutes. "checking" and "fine" are not false there.
 """
 
 from collections import Counter
@@ -17,6 +17,7 @@ MINUTE_MS = 60_000
 END_MS = 1_764_000_000_000
 SETTLED_MIN = 5
 EVERY_MIN = 10
+LEARN_MS = 6 * 60 * MINUTE_MS
 ALSO_RIGHT = {"isp": {"isp", "access"}, "me": {"me", "access"}, "service": {"service"}}
 
 
@@ -45,7 +46,12 @@ def pictures(
     step_ms: int,
     planted: list[simulate.Incident],
 ) -> Iterator[verdict.Picture]:
-    """One picture every step, each from the results of its own horizon, made once."""
+    """One picture every step, each from the results of its own horizon, and what is usual learnt
+    from the hours before the first."""
+    before = simulate.results(
+        of, since_ms - LEARN_MS, since_ms - SETTLED_MIN * MINUTE_MS, 1, planted
+    )
+    usual = verdict.learn(before)
     window: list[Result] = []
     fresh = simulate.results(of, since_ms - verdict.HORIZON_MS, until_ms, planted=planted)
     waiting: Result | None = None
@@ -58,7 +64,7 @@ def pictures(
             if waiting is None:
                 break
         window = [one for one in window if one.time_ms >= now_ms - verdict.HORIZON_MS]
-        yield verdict.Picture(window, records(of, now_ms), now_ms)
+        yield verdict.Picture(window, records(of, now_ms), now_ms, usual)
         now_ms += step_ms
 
 
@@ -94,13 +100,14 @@ def first_right_s(
 
 
 def false_words(of: simulate.Swarm, hours: int) -> Counter[str]:
-    """What is said on a day on which nothing was planted."""
+    """What is said when nothing was planted."""
     words: Counter[str] = Counter()
     since_ms = END_MS - hours * 60 * MINUTE_MS
     for picture in pictures(of, since_ms, END_MS, EVERY_MIN * MINUTE_MS, []):
         for agent in picture.agents:
             for target in picture.targets:
-                words[verdict.judge(picture, target, agent).word] += 1
+                answer = verdict.judge(picture, target, agent)
+                words[answer.word if answer.state != "no data" else "no data"] += 1
     return words
 
 
@@ -108,18 +115,18 @@ def main() -> None:
     of = simulate.swarm()
     planted = simulate.incidents(of, END_MS)
     for incident in planted:
-        found = score(of, incident, planted, 120)
+        found = score(of, incident, planted, 90)
         first = first_right_s(of, incident, planted)
         others = ", ".join(f"{word} {n}" for word, n in found.words.most_common())
         print(
             f"verdict, {incident.name}: {100 * found.right / found.of:.1f} % right "
             f"of {found.of} (first after {first} s; {others})"
         )
-    quiet = false_words(of, 24)
+    quiet = false_words(of, 12)
     total = sum(quiet.values())
-    wrong = total - quiet["fine"] - quiet["checking"]
+    wrong = total - quiet["fine"] - quiet["checking"] - quiet["no data"]
     print(
-        f"verdict, a quiet day: {100 * wrong / total:.2f} % false words of {total} "
+        f"verdict, 12 quiet hours: {100 * wrong / total:.2f} % false words of {total} "
         f"({wrong / len(of.agents):.1f} per agent; checking {quiet['checking']}) {dict(quiet)}"
     )
 
