@@ -35,14 +35,18 @@ def results(
     until_ms: int,
     wanted: Wanted,
     *,
+    limit: int = -1,
     newest_first: bool = False,
 ) -> Iterator[Result]:
     """By time. Walks hour by hour, so no long transaction holds the log of a busy store."""
-    hour = _next_hour(db, since_ms, until_ms, newest_first)
-    while hour is not None:
-        since_ms, until_ms, rows = _hour(db, hour, since_ms, until_ms, wanted, newest_first)
+    while limit and (hour := _next_hour(db, since_ms, until_ms, newest_first)) is not None:
+        rows = _hour(db, hour, (since_ms, until_ms), wanted, limit, newest_first)
         yield from map(result, rows)
-        hour = _next_hour(db, since_ms, until_ms, newest_first)
+        limit -= len(rows) if limit > 0 else 0
+        if newest_first:
+            until_ms = hour * HOUR_MS
+        else:
+            since_ms = (hour + 1) * HOUR_MS
 
 
 def _next_hour(
@@ -59,26 +63,22 @@ def _next_hour(
 def _hour(
     db: sqlite3.Connection,
     hour: int,
-    since_ms: int,
-    until_ms: int,
+    range_ms: tuple[int, int],
     wanted: Wanted,
+    limit: int,
     newest_first: bool,
-) -> tuple[int, int, list[tuple[Any, ...]]]:
-    """The rows of one hour, and what is left of the range."""
+) -> list[tuple[Any, ...]]:
     condition, values = wanted.condition()
-    # A cross join keeps the order of the loops: pairs first when some are named, else the hour.
+    # A cross join keeps the order of the loops: pairs first when some are named.
     tables = f"results r {JOINS}"
     if values:
         tables = "pairs p CROSS JOIN results r ON r.pair = p.id JOIN epochs e ON e.id = r.id >> 32"
-    rows = db.execute(
+    return db.execute(
         f"""SELECT {RESULT}, r.body FROM {tables}
             WHERE r.hour = ? AND r.time_ms >= ? AND r.time_ms < ? AND {condition}
-            ORDER BY r.time_ms {"DESC" if newest_first else ""}, r.id""",
-        (hour, since_ms, until_ms, *values),
+            ORDER BY r.time_ms {"DESC" if newest_first else ""}, r.id LIMIT ?""",
+        (hour, *range_ms, *values, limit),
     ).fetchall()
-    if newest_first:
-        return since_ms, min(until_ms, hour * HOUR_MS), rows
-    return max(since_ms, (hour + 1) * HOUR_MS), until_ms, rows
 
 
 def latest(db: sqlite3.Connection, since_ms: int, unsynced: bool) -> list[Result]:

@@ -19,6 +19,7 @@ from indexer.sqlite_tables import unpack_body
 from indexer.store import Bucket
 
 _BELOW = dict(zip(LEVELS_S[1:], LEVELS_S[:-1], strict=True))
+_ROWS, _HOURS = 5000, 200  # dropped in one transaction, about
 _DUE = "(step_s = 3600 OR start_s + step_s <= :now_s)"
 
 
@@ -99,15 +100,24 @@ def _words(told: Bucket) -> tuple[str | None, str | None, str, str]:
 # --- retention ----------------------------------------------------------------------------------
 
 
-def drop_hour(db: sqlite3.Connection, before_hour: int) -> int | None:
-    """Drops raw of the earliest hour that is before this one, rolled up first; how many rows.
+def drop(db: sqlite3.Connection, before_hour: int) -> int | None:
+    """Drops raw of the earliest hours before this one, rolled up first; how many rows.
 
-    None: there is none left, and from now on no result of those hours is taken.
+    None: nothing was left, and from now on no result of those hours is taken.
     """
-    hour = db.execute("SELECT min(hour) FROM results WHERE hour < ?", (before_hour,)).fetchone()[0]
-    if hour is None:
-        _take_from(db, before_hour)
-        return None
+    rows = hours = 0
+    while rows < _ROWS and hours < _HOURS:
+        hour = db.execute("SELECT min(hour) FROM results WHERE hour < ?", (before_hour,))
+        (earliest,) = hour.fetchone()
+        if earliest is None:
+            _take_from(db, before_hour)
+            return rows or None
+        rows += _drop_hour(db, earliest)
+        hours += 1
+    return rows
+
+
+def _drop_hour(db: sqlite3.Connection, hour: int) -> int:
     dirty = db.execute(
         "SELECT pair FROM dirty WHERE step_s = ? AND start_s = ?", (HOUR_S, hour * HOUR_S)
     ).fetchall()

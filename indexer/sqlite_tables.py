@@ -111,6 +111,7 @@ def _prepare(db: Database, path: str) -> None:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA wal_autocheckpoint = 4000")
+        db.execute("PRAGMA journal_size_limit = 67108864")
         db.execute("PRAGMA cache_size = -16384")
         if _pragma(db, "user_version") < VERSION:
             _upgrade(db, path)

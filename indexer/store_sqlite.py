@@ -24,6 +24,7 @@ from indexer.sqlite_read import Wanted
 from indexer.sqlite_tables import HOUR_MS, open_file
 from indexer.store import AgentRecord, Bucket, Dead, Put, StoreDown, StoreRefused, WatchChange
 
+PAUSE_S = 0.001  # between two transactions of a long work: whoever waits to put is let in
 SLICE = 100  # roll-ups made in one transaction: a `put` waits no longer than for these
 LONGEST_LEASE_MS = 600_000  # one that ends later was given by a wrong clock: taken over
 IDLE_READERS = 8  # connections kept for the next reader
@@ -37,6 +38,10 @@ class Opened:
         self.conn: sqlite3.Connection = self.db.conn
         self.file = _file(path)
         self.numbers = sqlite_write.Numbers(self.conn)
+
+    def only_look(self) -> None:
+        self.conn.execute("PRAGMA query_only = ON")
+        self.conn.execute("PRAGMA cache_size = -4096")
 
     def close(self) -> None:
         with suppress(sqlite3.Error):
@@ -82,16 +87,11 @@ class SqliteStore:
         newest_first: bool = False,
     ) -> Iterator[Result]:
         wanted = Wanted(agent, target, kind)
-        if limit is not None and limit <= 0:
-            return
+        most = -1 if limit is None else max(0, limit)
         with self._reading() as source:
-            found = sqlite_read.results(
-                source.conn, since_ms, until_ms, wanted, newest_first=newest_first
+            yield from sqlite_read.results(
+                source.conn, since_ms, until_ms, wanted, limit=most, newest_first=newest_first
             )
-            for number, result in enumerate(found, 1):
-                yield result
-                if number == limit:
-                    return
 
     def buckets(
         self,
@@ -122,6 +122,7 @@ class SqliteStore:
             if done < min(limit, SLICE):
                 break
             limit -= done
+            time.sleep(PAUSE_S)
         with self._reading() as source:
             return sqlite_rollup.left(source.conn, now_ms)
 
@@ -132,10 +133,11 @@ class SqliteStore:
         dropped = 0
         while True:
             with self._writing() as to:
-                rows = sqlite_rollup.drop_hour(to.conn, before_ms // HOUR_MS)
+                rows = sqlite_rollup.drop(to.conn, before_ms // HOUR_MS)
             if rows is None:
                 return dropped
             dropped += rows
+            time.sleep(PAUSE_S)
 
     # --- what is kept beside the results --------------------------------------------------------
 
@@ -270,7 +272,8 @@ class SqliteStore:
     def _reading(self) -> Iterator[Opened]:
         """A connection that nobody else uses meanwhile."""
         with self._told():
-            source = self._fresh(self._readers.pop() if self._readers else None)
+            source = self._fresh(self._idle())
+            source.only_look()
         try:
             with self._told():
                 yield source
@@ -281,6 +284,10 @@ class SqliteStore:
             source.close()
             raise
         self._give_back(source)
+
+    def _idle(self) -> Opened | None:
+        with self._lock:
+            return self._readers.pop() if self._readers else None
 
     def _give_back(self, source: Opened) -> None:
         with self._lock:

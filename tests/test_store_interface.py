@@ -431,3 +431,33 @@ def test_a_store_that_nobody_makes_is_refused_with_a_sentence():
     for url in ("mongo:x", "sqlite:", "", "sqlite"):
         with pytest.raises(StoreRefused, match="no store"):
             open_store(url)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_whatever_the_order_of_results_rollups_and_retention_hours_and_days_tell_all(
+    store: Store, seed: int
+):
+    rng = random.Random(seed)
+    now_ms, seq = NOW_MS, 0
+    taken: list[Result] = []
+    for _ in range(40):
+        now_ms += rng.randrange(6 * HOUR_MS)
+        batch = []
+        for _ in range(rng.randrange(12)):
+            seq += 1
+            time_ms = now_ms - rng.randrange(rng.choice([HOUR_MS, 8 * DAY_MS]))
+            batch.append(result(seq, time_ms, target=rng.choice("ab"), rtt_ms=rng.uniform(5, 500)))
+        resent = rng.sample(taken, min(len(taken), 5))
+        before = set(map(repr, everything(store)))
+        store.put(batch + resent, now_ms)
+        taken += [each for each in everything(store) if repr(each) not in before]
+        if rng.random() < 0.5:
+            store.rollup(now_ms, limit=rng.randrange(1, 40))
+        if rng.random() < 0.3:
+            store.retain(now_ms, 3 * DAY_MS)
+    settle(store, now_ms)
+    assert len(taken) == len(set(map(repr, taken))) > 100
+    assert len(everything(store)) < len(taken)
+    for step_s in (3600, 7200, 21600, 86400, 2 * 86400):
+        expected = sorted(rollup.from_raw(sorted(taken, key=lambda each: each.time_ms), step_s))
+        assert store.buckets(0, now_ms + 1, step_s) == expected
