@@ -30,6 +30,7 @@ from indexer.verdict.probes import FIRST_HOP, GATEWAY
 
 PATIENCE_MS = 15 * MINUTE_MS  # so long an answer may be "checking"
 ASKED_AT_MOST = 12  # agents that are judged for the swarm's view, spread over the providers
+_BEYOND = frozenset({"path", "service"})
 # Where as many agents say the one as the other, the earlier word is told.
 _ORDER = ("service", "path", "isp", "beyond", "access", "me", CONFLICT, CHECKING, UNKNOWN)
 
@@ -197,7 +198,11 @@ def _is_checking(case: Case, evidence: tuple[Evidence, ...], parties: frozenset[
         return not rules & {"outside_bad", "one_site", "provider_bad", "others_bad", "gateway_bad"}
     if len(parties) == 1:
         return False
-    return any(ballot.waits for ballot in case.outside)
+    # Other providers can clear the path or the service, neighbours me or the provider.
+    return any(
+        ballot.waits and parties & ({"me", "isp"} if ballot.isp == case.me.isp else _BEYOND)
+        for ballot in case.ballots
+    )
 
 
 def _is_one_probe(view: View) -> bool:

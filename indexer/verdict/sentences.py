@@ -42,7 +42,7 @@ def why(view: View) -> str:
         words = ERRORS.get(probe.error or "timeout", probe.error or "no reply")
         words = words if series.answered else f"{words}; it has not answered here yet"
     elif view.state == LOSSY:
-        words = _loss(series.stretch())
+        words = _loss(series.marks[-3:])
     else:
         words = ms(probe.ms)
         if last.usual_ms is not None and view.state in BAD:
@@ -86,7 +86,10 @@ def blame(word: str, member: Member, target: str, scope: str | None = None) -> s
 
 
 def _loss(marks: list[Mark]) -> str:
-    marks = marks[-3:]
+    """The echoes that the state was read from: of the last probe, if half of them are lost."""
+    last = marks[-1].probe
+    if last.sent and 2 * last.lost >= last.sent:
+        marks = marks[-1:]
     sent, lost = sum(m.probe.sent for m in marks), sum(m.probe.lost for m in marks)
     if not sent:
         retried = sum(mark.probe.retried for mark in marks)
