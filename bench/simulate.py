@@ -186,7 +186,7 @@ def results(
     probes. The incidents are placed in the week before ``until_ms`` unless they are given."""
     found = incidents(of, until_ms) if planted is None else planted
     slot_ms = int(SLOT_MS * scale)
-    for slot in range(-(-since_ms // slot_ms), -(-until_ms // slot_ms)):
+    for slot in range(since_ms // slot_ms, -(-until_ms // slot_ms)):
         begun = []
         for index, agent in enumerate(of.agents):
             rng = random.Random((of.seed * 1_000_003 + index) * 1_000_000_007 + slot)
@@ -209,7 +209,7 @@ def _result(
     planted: list[Incident],
 ) -> Result:
     day = at_ms // DAY_MS
-    epoch = hashlib.sha256(f"{of.seed}/{agent.name}/{day}".encode()).hexdigest()[:16]
+    epoch = hashlib.sha256(f"{of.seed}/{agent.name}/{slot_ms}/{day}".encode()).hexdigest()[:16]
     seq = slot - day * DAY_MS // slot_ms + 2
     trouble = [
         one for one in planted if agent.name in one.agents and one.since_ms <= at_ms < one.until_ms
