@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -219,6 +220,7 @@ def test_what_is_older_than_the_retention_is_counted_told_and_confirmed_but_not_
     assert "older" in caplog.text
 
 
+@hypothesis.settings(deadline=None)
 @given(st.sampled_from(["ping/a1", "ping/a1/batch", "ping/", "ping/a1/b/c"]), st.binary())
 def test_any_bytes_are_results_or_dead_letters(topic: str, payload: bytes) -> None:
     read = reading.read_results(topic, payload, 0)

@@ -1,0 +1,273 @@
+"""What a person types at the indexer, and what they get."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import wire
+from indexer import cli, config
+from indexer.store import Dead
+from tests.indexers import Client, now_ms, result, seqs, sqlite
+from tests.servers import free_port, wait_for
+
+ROOT = Path(__file__).parent.parent
+
+
+def said(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    """Exit code, standard output, standard error."""
+    code = cli.main(words)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    """A store that holds three results and a dead letter."""
+    with sqlite(tmp_path / "s.db") as made:
+        made.put([result(1), result(2), result(3, agent="b2", target="yahoo.cn")], now_ms())
+        letter = Dead(now_ms(), "ping/a1", wire.encode_result(result(4)), "a bug of ours")
+        made.put_dead([letter, Dead(now_ms(), "ping/a1", b"garbage", "not JSON")])
+    return f"sqlite:{tmp_path / 's.db'}"
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["run"], "which broker"),
+        (["verdcit", "voila.fr"], "did you mean verdict?"),
+        (["exprot"], "did you mean export?"),
+        (["localhost", "--sotre", "x"], "did you mean --store?"),
+        (["localhost", "--name", "bob"], "indexer-"),
+        (["localhost", "--keep", "never"], "--keep"),
+        (["localhost", "--listen", "nowhere"], "--listen"),
+        (["localhost", "--listen", "0.0.0.0:8080"], "--behind-proxy"),
+        (["localhost", "--share", "a/b"], "--share"),
+        (["localhost", "--cert", "x"], "--key"),
+        (["localhost", "--ca", "/nonexistent"], "--ca"),
+        (["localhost", "--mqtt", "4"], "--mqtt"),
+        (["localhost", "--config", "/nonexistent"], "/nonexistent"),
+        (["http://localhost"], "mqtt"),
+        (["localhost", "--listen", "off", "--store", "mysql:x"], "sqlite:PATH"),
+        (["verdict"], "TARGET"),
+        (["verdict", "voila.fr", "--store", "sqlite:/nonexistent"], "no such file"),
+        (["export", "--format", "xml"], "ndjson"),
+        (["backup"], "FILE"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(
+    words: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = said(capsys, *words)
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    assert hint in err
+
+
+@pytest.mark.parametrize("command", ["", *cli.COMMANDS])
+def test_help_names_everything(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([command, "--help"] if command else ["--help"])
+    assert ended.value.code == 0
+    out = capsys.readouterr().out
+    assert "usage" in out and len(out.splitlines()) > 5
+
+
+def test_without_a_word_there_is_help(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([])
+    assert ended.value.code == 0
+    assert all(command in capsys.readouterr().out for command in ("verdict",))
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "indexer.toml"
+    file.write_text('brokers = ["b1", "b2:1884"]\nkeep = 10\nshare = "g"\nlog-level = "debug"\n')
+    words = ["run", "--config", str(file), "--share", "h"]
+    flags = cli._parser().parse_args(words)
+    found = config.from_flags(flags, {"SWARMING_INDEXER_KEEP": "20"})
+    assert [str(broker) for broker in found.brokers] == ["mqtt://b1:1883", "mqtt://b2:1884"]
+    assert found.keep_raw_ms == 20 * config.DAY_MS
+    assert (found.share, found.log_level) == ("h", "debug")
+
+
+def test_a_file_with_a_strange_setting_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "indexer.toml"
+    file.write_text('brokers = ["b1"]\nkepe = 10\n')
+    code, _, err = said(capsys, "run", "--config", str(file))
+    assert code == 2 and "kepe" in err
+
+
+@pytest.mark.parametrize("host", ["box", "Bücher.local", "a" * 100, ""])
+def test_every_host_gives_a_name_that_is_an_indexers(host: str) -> None:
+    name = config.default_name(host)
+    assert wire.is_name(name) and name.startswith("indexer-")
+
+
+def test_verdict_says_it_in_words_and_in_json(
+    store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = said(capsys, "verdict", "voila.fr", "--store", store)
+    assert code == 0 and "voila.fr" in out
+    code, out, _ = said(capsys, "verdict", "voila.fr", "--agent", "a1", "--json", "--store", store)
+    facts = json.loads(out)
+    assert code == 0 and (facts["target"], facts["agent"]) == ("voila.fr", "a1")
+    assert {"state", "word", "sentence", "missing"} <= set(facts)
+    code, _, err = said(capsys, "verdict", "voila.fr", "--agent", "nobody", "--store", store)
+    assert code == 2 and "nobody" in err
+
+
+def test_export_writes_every_result(
+    store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = said(capsys, "export", "--store", store)
+    assert code == 0
+    assert sorted(json.loads(line)["seq"] for line in out.splitlines()) == [1, 2, 3]
+    code, out, _ = said(capsys, "export", "--store", store, "--agent", "b2", "--since", "1h")
+    assert len(out.splitlines()) == 1
+    path = tmp_path / "out.csv"
+    assert said(capsys, "export", "--store", store, "--out", str(path))[0] == 0
+    assert len(path.read_text().splitlines()) == 4
+    assert said(capsys, "export", "--store", store, "--out", str(tmp_path / "o.parquet"))[0] == 0
+    assert (tmp_path / "o.parquet").read_bytes()[:4] == b"PAR1"
+    assert said(capsys, "export", "--store", store, "--since", "yesterday")[0] == 2
+    assert said(capsys, "export", "--store", store, "--out", "/nonexistent/x.csv")[0] == 2
+
+
+def test_replay_reads_the_dead_letters_again(
+    store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = said(capsys, "replay", "--list", "--store", store)
+    assert code == 0
+    assert "2 dead letters: 1 read now, 1 new results" in out
+    assert "not JSON" in out and "a bug" not in out
+    with sqlite(tmp_path / "s.db") as again:
+        assert seqs(again) == [1, 2, 4]
+
+
+def test_backup_is_a_store_of_its_own(
+    store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said(capsys, "backup", str(tmp_path / "copy.db"), "--store", store)[0] == 0
+    with sqlite(tmp_path / "copy.db") as copy:
+        assert seqs(copy) == [1, 2]
+
+
+# --- the running program ------------------------------------------------------------------------
+
+
+@contextmanager
+def program(*words: str) -> Iterator[subprocess.Popen[str]]:
+    """`swarming-indexer …`, ended with the test."""
+    child = subprocess.Popen(
+        [sys.executable, "-m", "indexer.cli", *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    try:
+        yield child
+    finally:
+        child.kill()
+        child.communicate()
+
+
+def test_sigterm_finishes_the_commit_says_goodbye_and_exits_0(
+    mosquitto: Any, tmp_path: Path
+) -> None:
+    port = mosquitto().port
+    words = [f"127.0.0.1:{port}", "--store", f"sqlite:{tmp_path / 's.db'}", "--listen", "off"]
+    with (
+        Client(port, "ack/+", "indexer/+") as client,
+        program(*words, "--name", "indexer-test") as child,
+    ):
+        client.wait_online()
+        client.send(*(result(seq) for seq in range(1, 101)))
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(30) == 0
+        client.wait_online(False)
+        with sqlite(tmp_path / "s.db") as store:
+            assert client.confirmed() <= set(seqs(store))
+
+
+def test_what_came_while_it_was_away_is_there_when_it_is_back(
+    mosquitto: Any, tmp_path: Path
+) -> None:
+    port = mosquitto().port
+    words = [f"127.0.0.1:{port}", "--store", f"sqlite:{tmp_path / 's.db'}", "--listen", "off"]
+    with Client(port, "ack/+", "indexer/+") as client:
+        for round_ in range(2):
+            with program(*words, "--name", "indexer-test") as child:
+                client.wait_online()
+                client.wait_confirmed(range(1, 1 + 50 * round_))
+                child.send_signal(signal.SIGTERM)
+                assert child.wait(30) == 0
+            client.wait_online(False)
+            client.send(*(result(seq) for seq in range(1, 51)))
+
+
+def test_a_port_that_is_taken_is_one_line_and_exit_2(tmp_path: Path) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        words = ["localhost", "--store", f"sqlite:{tmp_path / 's.db'}", "--listen", listen]
+        with program(*words) as child:
+            _, err = child.communicate(timeout=60)
+    assert child.returncode == 2
+    assert len(err.splitlines()) == 1 and listen in err
+
+
+def test_a_newer_store_is_left_untouched_and_exit_2(tmp_path: Path) -> None:
+    import sqlite3
+
+    path = tmp_path / "s.db"
+    with sqlite(path):
+        pass
+    made = sqlite3.connect(path)
+    made.execute("PRAGMA user_version = 99")
+    made.close()
+    before = path.read_bytes()
+    with program("localhost", "--store", f"sqlite:{path}", "--listen", "off") as child:
+        _, err = child.communicate(timeout=60)
+    assert child.returncode == 2 and len(err.splitlines()) == 1
+    assert path.read_bytes() == before
+
+
+def test_healthz_tells_the_truth(mosquitto: Any, tmp_path: Path) -> None:
+    pytest.importorskip("indexer.web.app")
+    broker = mosquitto()
+    page = free_port()
+    words = [f"127.0.0.1:{broker.port}", "--store", f"sqlite:{tmp_path / 's.db'}"]
+    with program(*words, "--listen", f"127.0.0.1:{page}") as child:
+        wait_for(lambda: _status(page) == 200, what="healthz to be well")
+        broker.kill()
+        wait_for(lambda: _status(page) == 503, what="healthz to be ill")
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(30) == 0
+
+
+def _status(port: int) -> int | None:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+    except OSError:
+        return None
