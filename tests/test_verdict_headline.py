@@ -118,6 +118,21 @@ def test_without_any_target_the_ladder_alone_speaks() -> None:
     assert headline.sentence.startswith("It's your provider, not you")
 
 
+def test_offline_it_is_the_box_and_the_own_machine_is_fine() -> None:
+    world = World()
+    world.agent("amber-fox-7")
+    for minute in (9, 5, 1):
+        for target in TARGETS:
+            world.echo("amber-fox-7", target, minute, error="resolver_failed", ip=None)
+        world.echo("amber-fox-7", "127.0.0.1", minute, ms=0.05, ip="127.0.0.1")
+        world.ladder("amber-fox-7", minute, error="no_gateway")
+    headline = said(world)
+    assert headline.word == "me"
+    assert "this box has no router" in headline.sentence.lower()
+    assert "1 of 6 services answer" in headline.sentence
+    assert [pair.state for pair in headline.pairs].count("fine") == 1
+
+
 def test_a_router_that_never_answers_is_absent() -> None:
     world = World()
     world.agent("amber-fox-7")

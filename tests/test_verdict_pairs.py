@@ -116,6 +116,15 @@ def test_a_long_trouble_does_not_become_the_usual(world: World) -> None:
     assert pair.since_ms == NOW_MS - 14 * 60_000
 
 
+def test_single_slow_probes_are_how_a_line_is_and_two_in_a_row_are_not(world: World) -> None:
+    for number, minute in enumerate(range(115, 5, -2)):
+        world.echo("me", "a.example", minute, ms=42 if number % 9 == 8 else 20)
+    world.echo("me", "a.example", 3, ms=42)
+    assert state(world) == "fine"
+    world.echo("me", "a.example", 1, ms=42)
+    assert state(world) == "slow"
+
+
 def test_another_site_of_the_service_has_its_own_usual(world: World) -> None:
     world.usual("me", "a.example", ms=20)
     world.echo("me", "a.example", 1, ms=60, ip="99.1.2.3")

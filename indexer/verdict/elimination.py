@@ -62,9 +62,13 @@ def left_over(evidence: tuple[Evidence, ...]) -> frozenset[str]:
 
 def _not_connected(case: Case) -> Evidence | None:
     picture, agent = case.picture, case.view.agent
+    gateway = picture.view(agent, GATEWAY)
     views = [v for t in picture.targets_of(agent) if (v := picture.view(agent, t))]
-    errors = [view.series.last.probe.error for view in views]
-    if not all(error in NOT_CONNECTED for error in errors):
+    errors = [v.series.last.probe.error for v in views if not is_own(v.series.last.probe.ip)]
+    if is_own(case.ip) or case.view.state != DOWN:
+        return None
+    no_router = gateway is not None and gateway.series.last.probe.error in NOT_CONNECTED
+    if not no_router and not all(error in NOT_CONNECTED for error in errors):
         return None
     text = "The box itself says that it has no network: no route, or no router."
     return _found("not_connected", text, {ISP, PATH, SERVICE}, targets=len(errors))

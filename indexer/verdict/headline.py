@@ -22,7 +22,7 @@ from indexer.verdict.answers import (
 )
 from indexer.verdict.judge import judge, judge_all, pair
 from indexer.verdict.picture import Picture
-from indexer.verdict.probes import FIRST_HOP, GATEWAY, is_own
+from indexer.verdict.probes import FIRST_HOP, GATEWAY, NOT_CONNECTED, is_own
 
 ABSENT = "absent"
 YOU, ROUTER, PROVIDER, SERVICE = "you", "router", "provider", "service"
@@ -140,6 +140,9 @@ def _you(picture: Picture, agent: str) -> Station:
 
 
 def _rung(picture: Picture, agent: str, rung: str, name: str, label: str) -> Station:
+    view = picture.view(agent, rung)
+    if view is not None and view.series.last.probe.error in NOT_CONNECTED:
+        return Station(name, label, None, DOWN, "this box has no router")
     series = picture.rung(agent, rung)
     if series is None:
         text = f"{label} does not answer pings"

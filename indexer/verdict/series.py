@@ -107,15 +107,22 @@ def walk(agent: str, probes: Iterable[Probe], baselines: Baselines) -> list[Mark
     marks: list[Mark] = []
     recent: list[Probe] = []
     deviations: dict[Usual, list[float]] = {}
+    held: tuple[Usual, Probe] | None = None
     for probe in probes:
         usual = baselines.get(key := key_of(agent, probe))
         if usual is None:
             usual = baselines[key] = Usual()
         recent = [*recent[-2:], probe]
         mark = _mark(probe, recent, usual, deviations.setdefault(usual, []))
-        # While nothing is usual yet, a slow line may well be a slow kind of line: it is learnt.
-        if mark.state == FINE or (mark.state == SLOW and probe.ok and not usual.known):
+        if mark.state == FINE:
+            if held is not None and held[0] is usual:
+                usual.accept(held[1])
             usual.accept(probe)
+        elif mark.state == SLOW and probe.ok and not usual.known:
+            usual.accept(probe)  # nothing is usual yet: this may well be a slow kind of line
+        # One bad probe between fine ones is how this line is; two in a row are a trouble.
+        alone = mark.state in (SLOW, LOSSY) and probe.ok and marks and marks[-1].state == FINE
+        held = (usual, probe) if alone and usual.known else None
         marks.append(mark)
     return marks
 
