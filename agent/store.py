@@ -5,8 +5,8 @@ What is promised, whatever is killed, cut off or filled up:
   ``published_upto`` in one transaction: all of it is kept, or nothing.
 - Only committed rows are handed out, with times that are committed too, so that a resend says the
   same. A row's identity is (epoch, seq); seq is its id less its epoch's base. Ids only grow.
-- At most ``max_rows`` and ``max_bytes``; the oldest go first, 1 % at a time, into the one open loss
-  record, which lies outside the cap.
+- At most ``max_rows`` and ``max_bytes``, and never more than half of what the disk has free; the
+  oldest go first, 1 % at a time, into the one open loss record, which lies outside the cap.
 - A corrupt file is renamed aside and a new one begun. A disk that refuses: the same tables in
   memory; the file is tried every minute, the rows move back, and confirmations that came in the
   meantime are applied to it. ``generation`` changes whenever the rows that one can see changed
@@ -106,7 +106,7 @@ class Journal:
         self._file = JournalFile(path)
         self._why: str | None = None  # the disk refuses: we are in memory
         self._try_at = 0.0
-        self._left = store_return.Left(None, 0, 0)
+        self._left = store_return.Left(None, 0, 0, 0)
         self._now = now
         self._reading: Reading | None = None
         self._buffer: list[Stored] = []
@@ -117,6 +117,7 @@ class Journal:
         self._pending_since: float | None = None
         self.generation = 0
         self._tables: Tables = self._open()
+        self._most_bytes = self._cap_bytes()
         self._state: State = self._tables.state()
         self._settings = Settings(self._tables.settings())
         self._epochs = Epochs(self._tables.epochs(), floor_ms)
@@ -204,8 +205,8 @@ class Journal:
         with tables.transaction():
             for epoch in epochs:
                 tables.put_epoch(epoch)
+            confirmed = tables.delete(self._gone)  # first: its pages are filled again
             tables.insert(self._buffer)
-            confirmed = tables.delete(self._gone)
             strays = tables.set_aside(self._bad)
             rows = state.rows + len(self._buffer) - confirmed - strays
             left, loss, evicted = self._evict(rows)
@@ -250,7 +251,7 @@ class Journal:
         cap = self._max_rows if self._why is None else min(self._max_rows, ROWS_IN_MEMORY)
         gone: list[tuple[int, int]] = []
         loss, evicted = losses.NOTHING, 0
-        while rows > cap or (rows > 1 and self._tables.used_bytes() > self._max_bytes):
+        while rows > cap or (rows > 1 and self._tables.used_bytes() > self._most_bytes):
             chunk = self._tables.rows(0, NO_END, max(rows - cap, min(cap, rows) // 100, 1))
             if not chunk:
                 break
@@ -467,6 +468,11 @@ class Journal:
             raise
         return tables
 
+    def _cap_bytes(self) -> int:
+        if self._why is not None:
+            return self._max_bytes
+        return min(self._max_bytes, self._file.most_bytes(self._tables.used_bytes()))
+
     def _to_memory(self, error: Exception) -> Tables:
         self._why = str(error)
         self._try_at = self._now + RETRY_S
@@ -479,7 +485,9 @@ class Journal:
             raise error
         self._tables.close()
         floor = self._buffer[0].id - 1 if self._buffer else self._last_id
-        self._left = store_return.Left(self._state.journal, floor, self._handed)
+        self._left = store_return.Left(
+            self._state.journal, floor, self._handed, self._state.published_upto
+        )
         tables: Tables | None = None
         if store_tables.is_corrupt(error) and not last_resort:
             try:
@@ -518,6 +526,7 @@ class Journal:
         log.warning("the disk takes the journal again: results are kept in the file")
         self._tables.close()
         self._tables, self._state, self._why = file, state, None
+        self._most_bytes = self._cap_bytes()
         self._last_id += shift
         self._handed += shift
         self._epochs.reload(file.epochs())

@@ -235,7 +235,7 @@ def ends(epochs: Iterable[Epoch]) -> dict[str, tuple[Epoch, int]]:
     """Every epoch by its name, with the last id that can be its own: the next one's base."""
     ordered = sorted(epochs)
     lasts = [epoch.base for epoch in ordered[1:]] + [NO_END]
-    return {epoch.name: (epoch, last) for epoch, last in zip(ordered, lasts, strict=True)}
+    return {epoch.name: (epoch, last) for epoch, last in zip(ordered, lasts, strict=False)}
 
 
 def _matters(stored: Epoch | None, epoch: Epoch) -> bool:

@@ -69,6 +69,17 @@ class JournalFile:
         log.warning("the journal is corrupt (%s): set aside as %s, a new one begun", error, name)
         return store_tables.open_file(self.path)
 
+    def most_bytes(self, used_bytes: int) -> int:
+        """How large the journal may grow here: half of what is free stays free for others.
+
+        What it takes already it keeps: somebody else's full disk is no reason to delete anything.
+        """
+        try:
+            disk = os.statvfs(os.path.dirname(os.path.abspath(self.path)))
+        except OSError:
+            return used_bytes
+        return max(used_bytes, (used_bytes + disk.f_bavail * disk.f_frsize) // 2)
+
     def close(self) -> None:
         """Let another agent have it."""
         if self._lock is not None:

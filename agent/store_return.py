@@ -16,6 +16,7 @@ class Left(NamedTuple):
     journal: str | None
     last_id: int  # rows in memory have greater ids
     handed: int  # rows up to this id had been published
+    published_upto: int
 
 
 def move(
@@ -41,19 +42,18 @@ def move(
             file.put_epoch(epoch._replace(base=epoch.base + shift))
         _move_rows(memory, file, shift)
         file.put_settings(news)
-        state = _state(theirs, mine, same)
+        state = _state(theirs, mine, left if same else None)
         state = state._replace(rows=file.count(), confirmed=state.confirmed + confirmed)
         file.put_state(state)
     return state, shift
 
 
-def _state(theirs: State, mine: State, same: bool) -> State:
+def _state(theirs: State, mine: State, left: Left | None) -> State:
     """What was counted since; where the file is the one that was left, it began from its counts."""
     newest_ms = max(theirs.newest_ms, mine.newest_ms)
-    if same:
-        return mine._replace(
-            journal=theirs.journal, published_upto=theirs.published_upto, newest_ms=newest_ms
-        )
+    if left is not None:
+        upto = max(theirs.published_upto, left.published_upto)
+        return mine._replace(journal=theirs.journal, published_upto=upto, newest_ms=newest_ms)
     return theirs._replace(
         confirmed=theirs.confirmed + mine.confirmed,
         evicted=theirs.evicted + mine.evicted,

@@ -8,11 +8,9 @@ once says WAL could not even be read there). Pages are small, because a flash ca
 page. Bodies are deflated JSON, in the wire's own form, so that an upgrade touches no rows.
 """
 
-import mmap
 import os
 import sqlite3
 import struct
-import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -24,11 +22,17 @@ from agent.losses import NOTHING, Loss
 from agent.store_epochs import Epoch
 
 APPLICATION_ID = 0x53574A31
-PAGE_BYTES = 1024
+PAGE_BYTES = 512
 CACHE_KIB = 256
-WAL_BYTES = 1024 * 1024
+WAL_PAGES = 256
 BUSY_S = 2.0
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+_NO_SHARED_MAPS = {
+    sqlite3.SQLITE_IOERR_SHMMAP,
+    sqlite3.SQLITE_IOERR_SHMOPEN,
+    sqlite3.SQLITE_IOERR_SHMSIZE,
+    sqlite3.SQLITE_IOERR_SHMLOCK,
+}
 _VERSION_OFFSET = 60  # of user_version in the file's header
 
 
@@ -279,14 +283,13 @@ def open_file(path: str) -> Tables:
     """The journal in this file, made or upgraded. Raises Newer, Foreign or sqlite3.Error."""
     if version_in_header(path) > len(UPGRADES):
         raise Newer(f"version {version_in_header(path)}")
-    conn = sqlite3.connect(path, isolation_level=None, timeout=BUSY_S)
     try:
-        _prepare(conn, os.path.dirname(os.path.abspath(path)))
-        tables = Tables(sqlite_utils.Database(conn))
-        _sync_folder(os.path.dirname(os.path.abspath(path)))
-    except BaseException:
-        conn.close()
-        raise
+        tables = _connected(path, wal=True)
+    except sqlite3.OperationalError as error:
+        if getattr(error, "sqlite_errorcode", None) not in _NO_SHARED_MAPS:
+            raise
+        tables = _connected(path, wal=False)
+    _sync_folder(os.path.dirname(os.path.abspath(path)))
     return tables
 
 
@@ -302,35 +305,23 @@ def version_in_header(path: str) -> int:
     return int(struct.unpack_from(">i", header, _VERSION_OFFSET)[0])
 
 
-def shared_maps_work(folder: str) -> bool:
-    """WAL needs a shared writable map. A folder in which nothing can be made is no evidence."""
+def _connected(path: str, *, wal: bool) -> Tables:
+    conn = sqlite3.connect(path, isolation_level=None, timeout=BUSY_S)
     try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.truncate(mmap.PAGESIZE)
-            try:
-                mmap.mmap(file.fileno(), mmap.PAGESIZE, mmap.MAP_SHARED).close()
-            except (OSError, ValueError):
-                return False
-    except OSError:
-        return True
-    return True
-
-
-def _prepare(conn: sqlite3.Connection, folder: str) -> None:
-    conn.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-    conn.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
-    if shared_maps_work(folder):
-        mode = conn.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-    else:
-        # A file that says WAL can be read without maps only by one that has it to itself.
-        conn.execute("PRAGMA locking_mode = EXCLUSIVE")
-        mode = "none"
-    if mode != "wal":
-        conn.execute("PRAGMA journal_mode = TRUNCATE")
+        if not wal:  # a file that says WAL is read without maps only by one that has it to itself
+            conn.execute("PRAGMA locking_mode = EXCLUSIVE")  # before anything looks into it
+        conn.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+        conn.execute(f"PRAGMA cache_size = -{CACHE_KIB}")
+        conn.execute("PRAGMA synchronous = EXTRA")
+        if not wal or conn.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
+            conn.execute("PRAGMA journal_mode = TRUNCATE")
         conn.execute("PRAGMA locking_mode = NORMAL")
-        conn.execute("SELECT count(*) FROM sqlite_master").fetchone()  # lets go of the lock
-    conn.execute("PRAGMA synchronous = EXTRA")
-    conn.execute(f"PRAGMA journal_size_limit = {WAL_BYTES}")
+        conn.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+        conn.execute(f"PRAGMA journal_size_limit = {2 * WAL_PAGES * PAGE_BYTES}")
+        return Tables(sqlite_utils.Database(conn))
+    except BaseException:
+        conn.close()
+        raise
 
 
 def _sync_folder(folder: str) -> None:

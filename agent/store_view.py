@@ -121,7 +121,7 @@ def _said_plainly(path: str) -> Iterator[None]:
     except sqlite3.Error as error:
         if store_tables.is_broken(error):
             raise ViewError(f"{path} is not a journal, or corrupt ({error})") from error
-        if "readonly" in str(error):  # an empty file, which only the agent may fill
+        if os.path.exists(path) and not os.path.getsize(path):
             raise ViewError(f"{path} holds nothing yet") from error
         raise ViewError(f"{path} cannot be read: {error}") from error
 
