@@ -5,7 +5,10 @@ TARGETS ?=
 export TARGETS
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint bench clean
+.PHONY: help run demo test lint bench torture mutants clean
+
+SEED    ?= 7
+MINUTES ?= 30
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +40,12 @@ lint: $(VENV)/dev ## ruff and mypy --strict
 
 bench: $(VENV)/dev ## print every number that the README states
 	@$(BIN)/python -m bench
+
+torture: $(VENV)/dev ## half an hour of breaking everything (SEED=7 MINUTES=30; wants root)
+	@$(BIN)/python -m tests.torture --seed $(SEED) --minutes $(MINUTES)
+
+mutants: $(VENV)/dev ## plant known bugs, and see that the torture notices each (wants root)
+	@$(BIN)/python -m tests.torture.mutants
 
 clean: ## remove the virtual environment and the data under var/
 	rm -rf $(VENV) var artefacts build

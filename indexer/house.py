@@ -132,10 +132,8 @@ class Listener:
         self._connection = connection.Connection(
             connection.parse_broker(broker),
             "house",
-            version="3.1.1",
-            credentials=connection.Credentials(),
-            will=None,
             post=self.events.put,
+            version="3.1.1",
         )
         self._connection.open()
 
@@ -249,7 +247,7 @@ def first_list(words: str) -> str:
     return " ".join(target.text for target in listed.targets)
 
 
-def live(house: House, words: str) -> None:
+def live(house: House, words: str, beside: Callable[[str], object] | None) -> None:
     """Everything runs, and every result is a line on the terminal, until a part dies."""
     text = first_list(words)
     house.start_broker()
@@ -259,6 +257,8 @@ def live(house: House, words: str) -> None:
     if words or listener.watch is None:
         listener.publish_watch(text)
     house.start_agent()
+    if beside is not None:
+        beside(house.broker)
     print(f"Open {house.url} (results come within a minute; Ctrl-C ends everything)", flush=True)
     print(f"Watching: {text if words else listener.watch or text}", flush=True)
     try:
@@ -271,13 +271,18 @@ def live(house: House, words: str) -> None:
         listener.close()
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Runs until Ctrl-C or SIGTERM (0) or until a part fails (1); bad targets: 2."""
+def main(
+    argv: Sequence[str] | None = None, beside: Callable[[str], object] | None = None
+) -> int:
+    """Runs until Ctrl-C or SIGTERM (0) or until a part fails (1); bad targets: 2.
+
+    ``beside`` is called with the broker's address once everything runs.
+    """
     parser = argparse.ArgumentParser(prog="house", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("var"), help="where the data stays")
     parser.add_argument("--targets", default=os.environ.get("TARGETS", ""))
     options = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     house: House | None = None
     try:
         first_list(options.targets)
@@ -287,7 +292,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options.folder.mkdir(parents=True, exist_ok=True)
         house = House(options.folder.resolve(), free_port(8080), free_port(1883))
-        live(house, options.targets)
+        live(house, options.targets, beside)
     except KeyboardInterrupt:
         print("\nEnding…", flush=True)
     except (HouseError, OSError) as error:
