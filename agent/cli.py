@@ -5,8 +5,10 @@ import difflib
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 from agent import config, control, once, status
 from agent.config import ConfigError
@@ -16,15 +18,26 @@ from agent.store_view import ViewError, view
 USAGE = 2  # exit status of bad input
 
 
+class _Parser(argparse.ArgumentParser):
+    """argparse, but an error is one line that suggests what was meant."""
+
+    def error(self, message: str) -> NoReturn:
+        for word in re.findall(r"--[a-z-]+", message):
+            for close in difflib.get_close_matches(word, self._option_string_actions, 1):
+                message += "" if close == word else f" (did you mean {close}?)"
+        raise ConfigError(f"{message}; see {self.prog} --help")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit status; bad input is one line on stderr and 2."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        options = _parser().parse_args(_with_command(words))
-        command: Callable[[argparse.Namespace], int] = options.command
-        return command(options)
+        if words and words[0] in ("-h", "--help", "--version"):
+            _overview().parse_args(words[:1])
+        name, *rest = _with_command(words)
+        return _COMMANDS[name][0](_parser(name).parse_intermixed_args(rest))
     except (ConfigError, JournalError, once.OnceError, status.StatusError, ViewError) as error:
-        print(f"swarming-agent: {error}", file=sys.stderr)
+        print(f"swarming-agent: {' '.join(str(error).split())}", file=sys.stderr)
         return USAGE
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -39,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
 
     settings = config.load(options)
     if not settings.brokers and settings.targets is None:
-        raise ConfigError("name a broker (host, host:port, mqtt://… or mqtts://…), or --targets")
+        raise ConfigError("name a broker (host, host:port, mqtt://… or mqtts://…), or --targets; see --help")
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(levelname)s %(message)s", stream=sys.stderr
     )
@@ -116,7 +129,7 @@ def _journal_path(options: argparse.Namespace) -> str:
 
 def _with_command(words: list[str]) -> list[str]:
     """``swarming-agent BROKER`` means ``swarming-agent run BROKER``."""
-    if words and (words[0] in _COMMANDS or words[0] in ("-h", "--help", "--version")):
+    if words and words[0] in _COMMANDS:
         return words
     if words and not set(words[0]) & set(".:/-"):
         for name in difflib.get_close_matches(words[0], _COMMANDS, 1, 0.75):
@@ -135,22 +148,42 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
 }
 
 
-def _parser() -> argparse.ArgumentParser:
+def _overview() -> argparse.ArgumentParser:
+    """What --help and --version print; no command is parsed here."""
     from agent import VERSION
 
+    width = max(map(len, _COMMANDS))
+    listed = "\n".join(f"  {name:{width}}  {text}" for name, (_, text) in _COMMANDS.items())
     parser = argparse.ArgumentParser(
         prog="swarming-agent",
-        description="It's just me, or this service is slow? This box pings what its swarm watches, "
-        "keeps every result, and hands it to any broker that it can reach.",
+        usage="swarming-agent [COMMAND] …\n       swarming-agent BROKER [BROKER …] [option …]",
+        description="It's just me, or this service is slow? This box pings what its swarm "
+        "watches,\nkeeps every result, and hands it to any broker that it can reach.\n\n"
+        f"commands:\n{listed}",
+        epilog="examples:\n"
+        "  swarming-agent localhost                     publish to the broker on this machine\n"
+        "  swarming-agent mqtts://broker.example --ca ca.pem --cert me.pem --key me.key\n"
+        "  swarming-agent once https://example.org/     measure one target now\n"
+        "  swarming-agent COMMAND --help                all options of a command",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=VERSION)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    for name, (function, text) in _COMMANDS.items():
-        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
-        command.set_defaults(command=function)
-        if name in _OWN:
-            _OWN[name](command)
-        config.add_options(command)
+    return parser
+
+
+def _parser(name: str) -> argparse.ArgumentParser:
+    """The parser of one command."""
+    parser = _Parser(
+        prog=f"swarming-agent {name}",
+        description=_COMMANDS[name][1],
+        epilog="Each option may also stand in the environment (SWARMING_ALLOW_PRIVATE for "
+        "--allow-private, SWARMING_BROKERS for the brokers) and in the TOML file of --config "
+        "(allow-private, brokers). A flag beats the environment, which beats the file.",
+        allow_abbrev=False,
+    )
+    if name in _OWN:
+        _OWN[name](parser)
+    config.add_options(parser)
     return parser
 
 

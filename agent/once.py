@@ -23,7 +23,7 @@ class OnceError(Exception):
 
 def run(words: Sequence[str], config: Config, as_json: bool) -> int:
     """Probes each target once, or the ladder; 0 when all answered, else 1."""
-    listed = [_parsed(word) for word in words]
+    listed = [_parsed(word) for word in dict.fromkeys(words)]  # nobody is probed twice in a row
     all_ok = True
     for body in _bodies(listed, config):
         all_ok = all_ok and bool(body.get("ok"))
