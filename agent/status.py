@@ -22,12 +22,16 @@ class StatusError(Exception):
 
 
 class StatusServer:
-    """Answers with the newest snapshot until closed."""
+    """Answers with the newest snapshot until closed; StatusError where an agent answers already."""
 
     def __init__(self, journal: str) -> None:
         self.snapshot = b"{}"
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.bind(_address(journal))
+        try:
+            self._socket.bind(_address(journal))
+        except OSError as error:
+            self._socket.close()
+            raise StatusError(f"another agent runs on {journal}") from error
         self._socket.listen(4)
         threading.Thread(target=self._serve, name="status", daemon=True).start()
 
