@@ -88,6 +88,7 @@ class Agent:
         self._saved_month_at = now
         self._facts: dict[str, Any] = {}
         self._facts_at = -FACTS_EVERY_S
+        self._news = False  # something happened that the facts do not tell yet
         self._last = ""
         self._traffic_bytes = 0  # of this run
         self._salt: str = self._journal.get(SALT, "")
@@ -126,6 +127,7 @@ class Agent:
             if isinstance(event, Stop):
                 return True
             self._handle(event, now)
+            self._news = True
             event = self._next(0)
         self._act(now)
         return False
@@ -173,16 +175,24 @@ class Agent:
             self._save_month(now)
         if self._journal.flush_due(now):
             self._journal.flush(now)
-        if self._observed or now - self._started_at > PUBLISH_AFTER_S:
+        if self._may_publish(now):
             self._uplink.act(lambda: self._told(now), now, self._wall_ms())
         self._told(now)
 
+    def _may_publish(self, now: float) -> bool:
+        return self._observed or now - self._started_at >= PUBLISH_AFTER_S
+
     def _wake_s(self, now: float) -> float:
         flush_at = self._journal.flush_at(now)
-        due = [self._probing.wake_s(now), self._watch.wake_s(now), self._uplink.wake_s(now)]
-        due += [LONGEST_SLEEP_S] if flush_at is None else [flush_at - now]
-        if not self._observed:
-            due.append(PUBLISH_AFTER_S)
+        due = [self._probing.wake_s(now), self._watch.wake_s(now)]
+        if flush_at is not None:
+            due.append(flush_at - now)
+        if self._may_publish(now):
+            due.append(self._uplink.wake_s(now))
+        else:
+            due.append(self._started_at + PUBLISH_AFTER_S - now)
+        if self._news:
+            due.append(self._facts_at + FACTS_EVERY_S - now)
         return max(0.0, min(*due, LONGEST_SLEEP_S))
 
     # Events
@@ -239,7 +249,7 @@ class Agent:
         """The facts for ``agent/<agent>``, at most a second old; the owner's snapshot with them."""
         if now - self._facts_at < FACTS_EVERY_S:
             return self._facts
-        self._facts, self._facts_at = self._gather(now), now
+        self._facts, self._facts_at, self._news = self._gather(now), now, False
         self._status.snapshot = wire.encode_json(
             {
                 "about": self._facts,
@@ -318,6 +328,9 @@ class Agent:
         if self._observer is not None:
             self._observer.stop()
         self._prober.stop(0.2)
+        while (event := self._next(0)) is not None:
+            if not isinstance(event, (Stop, Reload)):
+                self._handle(event, now)
         self._save_month(now)
         self._journal.flush(now)
         if self._uplink.goodbye(self._gather(now) | {"here": False}, now):

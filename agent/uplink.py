@@ -168,7 +168,7 @@ class Uplink:
             self._try(now)
         elif self._connection.is_open:
             self._measure(now)
-            if self._brokers.should_leave(now):
+            if self._brokers.should_leave(now) and self.drain.lonely_s(now) > 0:
                 self._leave(now)
                 return
             self._announce(facts(), now_ms)
@@ -178,7 +178,7 @@ class Uplink:
         if self._brokers is None:
             return 60.0
         if self._connection is not None and self._connection.is_open:
-            return min(self.drain.wake_s(now), self._brokers.wake_s(now), METER_EVERY_S)
+            return min(self.drain.wake_s(now), METER_EVERY_S)
         return self._brokers.wake_s(now)
 
     def _try(self, now: float) -> None:
