@@ -254,6 +254,17 @@ def test_a_backlog_changes_old_hours_and_days(store: Store):
         assert told.loss_pct is not None and round(told.loss_pct, 3) == 33.333
 
 
+def test_a_day_that_changed_is_told_from_its_hours_until_it_is_rolled_up_again(store: Store):
+    old_ms = NOW_MS - 5 * DAY_MS
+    store.put([result(1, old_ms), result(2, old_ms - 9 * HOUR_MS)], NOW_MS)
+    settle(store)
+    store.put([result(3, old_ms)], NOW_MS)
+    store.rollup(NOW_MS, limit=1)  # the hour, and no more
+    for step_s in (3600, 21600, 86400, 2 * 86400):
+        found = store.buckets(old_ms - DAY_MS, old_ms + 1, step_s)
+        assert sum(each.count for each in found) == 3
+
+
 def test_rolling_up_again_adds_nothing(store: Store):
     sent = [result(seq, NOW_MS - 3 * DAY_MS) for seq in range(1, 9)]
     for _ in range(3):
