@@ -78,7 +78,7 @@ class Lists:
     def change(self, scope: str, text: str | None, who: str, now_ms: int) -> Write:
         """Puts the change on record; the Write is for every broker. ListRefused, or StoreDown."""
         _check_scope(scope, text)
-        tidy = None if text is None else _accepted(text)
+        tidy = None if text is None else _accepted(text, self.own().get(scope) or "")
         self._history.put_watch(now_ms, scope, tidy, who)
         return Write(None, scope, payload_of(tidy))
 
@@ -171,11 +171,14 @@ def payload_of(text: str | None) -> bytes:
     return b"" if text is None else text.encode() or b" "
 
 
-def _accepted(text: str) -> str:
+def _accepted(text: str, before: str) -> str:
+    """The targets of the text. What was refused before already (somebody wrote it by hand) goes
+    without a word; anything new that is refused spoils the change."""
     found = targets.parse_list(text)
-    if found.refused:
-        reasons = "; ".join(f"{one.text}: {one.reason}" for one in found.refused)
-        raise ListRefused(f"not watched: {reasons}", found.refused)
+    refused = [one for one in found.refused if one.text not in before.split()]
+    if refused:
+        reasons = "; ".join(f"{one.text}: {one.reason}" for one in refused)
+        raise ListRefused(f"not watched: {reasons}", refused)
     return " ".join(target.text for target in found.targets)
 
 

@@ -62,6 +62,11 @@ def test_a_list_with_a_refused_entry_is_not_written(lists: Lists, history: Histo
     assert history.changes == []
 
 
+def test_what_was_refused_before_does_not_stand_in_the_way(lists: Lists, history: History) -> None:
+    history.put_watch(T0, "watch", "voila.fr -rf", BY_MQTT)
+    assert lists.change("watch", "voila.fr -rf yahoo.cn", "ann", T0).payload == b"voila.fr yahoo.cn"
+
+
 @pytest.mark.parametrize("scope", ["", "watching", "watch/", "watch/a/b", "watch/#", "ping/a1"])
 def test_a_scope_that_is_no_list_is_refused(lists: Lists, scope: str) -> None:
     with pytest.raises(ListRefused):
