@@ -282,7 +282,8 @@ def main(
     parser.add_argument("--folder", type=Path, default=Path("var"), help="where the data stays")
     parser.add_argument("--targets", default=os.environ.get("TARGETS", ""))
     options = parser.parse_args(argv)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.default_int_handler)
     house: House | None = None
     try:
         first_list(options.targets)
