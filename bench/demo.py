@@ -5,7 +5,6 @@ directly; what happens from now on comes over MQTT like a real swarm's.
 """
 
 import argparse
-import signal
 import sys
 import threading
 import time
@@ -102,7 +101,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     count = fill(store, int(time.time() * 1000))
     store.close()
     print(f"{count} simulated results are in the store.", flush=True)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     return house.main(["--folder", str(options.folder)], beside=LiveSwarm)
 
 
