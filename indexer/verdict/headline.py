@@ -191,7 +191,8 @@ def _of_swarm(picture: Picture) -> Headline:
     )
     here = {view.agent for view in picture.views.values()}
     isps = {picture.members[agent].isp for agent in here}
-    services = f"{len(looked) - len(bad)} of {sentences.count(len(looked), 'service')}"
+    fine = sum(answer.agents_bad <= answer.agents_fine for answer in looked)
+    services = f"{fine} of {sentences.count(len(looked), 'service')}"
     whom = f"{sentences.count(len(here), 'agent')} of {sentences.count(len(isps), 'provider')}"
     if not looked:
         sentence, word = "Just begun: the first answers come within a minute.", FINE

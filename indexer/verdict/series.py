@@ -29,9 +29,9 @@ SLOW_MS = {
     "mobile": 1200.0,
     "satellite": 1300.0,
 }
-SLOW_ECHO_MS = 600.0
+SLOW_ECHO_MS = 900.0  # a satellite behind the home's Wi-Fi takes 650
 SLOW_PAGE_MS = 6000.0
-SLOW_RUNG_MS = {"gateway": 100.0, "first_hop": 250.0}
+SLOW_RUNG_MS = {"gateway": 100.0, "first_hop": 750.0}
 SLOW_WAIT_MS = 2000.0  # to a page's first byte, less one RTT
 
 LOST_AT_ONCE = 0.5
@@ -130,7 +130,7 @@ def walk(agent: str, probes: Iterable[Probe], baselines: Baselines) -> list[Mark
 def _mark(probe: Probe, recent: list[Probe], usual: Usual, deviations: list[float]) -> Mark:
     limit = _limit_ms(probe, usual)
     slow_wait = probe.kind == "http" and _waits_long(probe, usual)
-    if probe.ms is not None and not probe.retried:
+    if usual.known and probe.ms is not None and not probe.retried:
         deviations.append(log_ms(probe.ms) - usual.centre)
         del deviations[:-3]
     if not probe.ok:
