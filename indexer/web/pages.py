@@ -1,0 +1,248 @@
+"""The pages for people. Each gathers what its template shows; nothing is decided here."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import parse_qs, quote
+
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from agent import wire
+from indexer import verdict
+from indexer.desk import Busy, Desk, ListRefused
+from indexer.verdict import Pair
+from indexer.verdict.answers import BAD, SEVERITY
+from indexer.web import charts, lists, words
+from indexer.web.house import (
+    FORM_BYTES,
+    House,
+    agent_of,
+    charts_of,
+    house_of,
+    range_of,
+    record_of,
+    target_of,
+)
+from indexer.web.moment import Moment
+from indexer.web.render import page
+
+_COLUMNS = 40  # agents side by side in the overview; the worst first
+_CHARTS = 4  # agents drawn on a target's page at once
+
+
+def front(request: Request) -> Response:
+    """You, the way out, the services, and what to do next."""
+    house = house_of(request)
+    moment = house.lookout.moment()
+    chosen = agent_of(request) or moment.you
+    headline = moment.headline(chosen)
+    swarm = moment.swarm if chosen and len(moment.picture.agents) > 1 else None
+    return page(
+        request,
+        "front.html",
+        moment=moment,
+        chosen=chosen,
+        headline=headline,
+        swarm=swarm,
+        targets=_targets(moment, chosen),
+        is_empty=not moment.picture.agents,
+        brokers=house.desk.brokers(),
+    )
+
+
+def overview(request: Request) -> Response:
+    """Targets × agents."""
+    moment = house_of(request).lookout.moment()
+    isp = request.query_params.get("isp")
+    members = moment.picture.members
+    isps = Counter(member.isp_name or "provider not told" for member in members.values())
+    agents = [
+        name for name in moment.picture.agents
+        if isp is None or (members[name].isp_name or "provider not told") == isp
+    ]  # fmt: skip
+    pairs = {
+        (agent, target): pair
+        for target in moment.picture.targets
+        for agent in agents
+        if (pair := moment.pair(agent, target))
+    }
+    bad = Counter(agent for (agent, _), pair in pairs.items() if pair.state in BAD)
+    common = Counter(target for (_, target), pair in pairs.items() if pair.state in BAD)
+    agents.sort(key=lambda name: (-bad[name], members[name].isp, name))
+    return page(
+        request,
+        "overview.html",
+        moment=moment,
+        members=members,
+        targets=sorted(moment.picture.targets, key=lambda one: (-common[one], one)),
+        agents=agents[:_COLUMNS],
+        left_out=len(agents[_COLUMNS:]),
+        pairs=pairs,
+        isps=sorted(isps.items()),
+        isp=isp,
+        chosen=agent_of(request) or moment.you,
+    )
+
+
+def target(request: Request) -> Response:
+    """One target: the verdict, and a smoke graph of each agent."""
+    house = house_of(request)
+    text, span, chosen = target_of(request), range_of(request), agent_of(request)
+    moment = house.lookout.moment()
+    answer = verdict.judge(moment.picture, text, chosen or moment.you)
+    pairs = [pair for name in moment.picture.agents if (pair := moment.pair(name, text))]
+    pairs.sort(key=lambda one: (SEVERITY[one.state], one.agent))
+    drawn = [chosen] if chosen else [pair.agent for pair in pairs[:_CHARTS]]
+    if not drawn:
+        drawn = _who_looked(house, span, text)[:_CHARTS]
+    return page(
+        request,
+        "target.html",
+        moment=moment,
+        target=text,
+        answer=answer,
+        pairs=pairs,
+        chosen=chosen,
+        charts=[chart for name in drawn for chart in charts_of(house, span, text, name)],
+        drawn=drawn,
+        span=span,
+        is_listed=text in lists.current(house.desk, wire.WATCH),
+    )
+
+
+def agents(request: Request) -> Response:
+    moment = house_of(request).lookout.moment()
+    records = sorted(moment.agents.values(), key=lambda one: (not one.here, one.agent))
+    rows = [(record, _worst(moment, record.agent)) for record in records]
+    return page(request, "agents.html", moment=moment, rows=rows)
+
+
+def agent(request: Request) -> Response:
+    """One box: what it says of itself, its way out, and its targets."""
+    house = house_of(request)
+    record, span = record_of(house, request.path_params["agent"]), range_of(request)
+    moment = house.lookout.moment()
+    scope = wire.watch_topic(record.agent)
+    return page(
+        request,
+        "agent.html",
+        moment=moment,
+        record=record,
+        facts=words.facts_of(record),
+        notices=words.notices_of(record),
+        refused=words.refused_of(record),
+        targets=_targets(moment, record.agent),
+        charts=charts_of(house, span, "ladder", record.agent),
+        span=span,
+        scope=scope,
+        own_list=house.desk.lists().get(scope),
+    )
+
+
+def watch(request: Request) -> Response:
+    """The lists, who changed them, and the way back."""
+    return page(request, "lists.html", **_lists(house_of(request)))
+
+
+async def change_watch(request: Request) -> Response:
+    form = await _form(request)
+    return await run_in_threadpool(_change_watch, request, form)
+
+
+async def look(request: Request) -> Response:
+    """Somebody wants a target looked at now."""
+    text = (await _form(request)).get("target", "")
+    house_of(request).desk.look(text)
+    return RedirectResponse(f"/target?target={quote(text, safe='')}", 303)
+
+
+def _change_watch(request: Request, form: dict[str, str]) -> Response:
+    house = house_of(request)
+    scope, text, who = form.get("scope", wire.WATCH), form.get("text", ""), request.user.name
+    try:
+        _do(house.desk, form.get("do", ""), scope, text, who)
+    except (ListRefused, Busy) as error:
+        status = 400 if isinstance(error, ListRefused) else 503
+        return page(
+            request,
+            "lists.html",
+            status,
+            **_lists(house) | {"error": str(error), "typed": text, "typed_scope": scope},
+        )
+    return RedirectResponse("/lists", 303)
+
+
+def _do(desk: Desk, verb: str, scope: str, text: str, who: str) -> None:
+    verbs: dict[str, Callable[[], Any]] = {
+        "add": lambda: lists.add(desk, scope, text, who),
+        "remove": lambda: lists.remove(desk, scope, text, who),
+        "undo": lambda: desk.undo_list(scope, who),
+        "drop": lambda: desk.change_list(scope, None, who),
+    }
+    if verb not in verbs:
+        raise HTTPException(400, "a list is changed by add, remove, undo or drop")
+    verbs[verb]()
+
+
+def _lists(house: House) -> dict[str, Any]:
+    own = house.desk.lists()
+    return {
+        "moment": house.lookout.moment(),
+        "everybody": lists.current(house.desk, wire.WATCH),
+        "own_lists": {
+            scope.removeprefix("watch/"): text.split()
+            for scope, text in sorted(own.items())
+            if scope != wire.WATCH
+        },
+        "history": lists.history(house.store),
+        "brokers": house.desk.brokers(),
+        "error": None,
+        "typed": "",
+        "typed_scope": wire.WATCH,
+    }
+
+
+def _targets(moment: Moment, agent: str | None) -> list[Pair]:
+    """How this agent sees its targets, worst first."""
+    if agent is None:
+        return []
+    names = moment.picture.targets_of(agent)
+    pairs = [pair for name in names if (pair := moment.pair(agent, name))]
+    return sorted(pairs, key=lambda one: (SEVERITY[one.state], one.target))
+
+
+def _worst(moment: Moment, agent: str) -> tuple[int, int]:
+    """How many of its targets are bad now, of how many."""
+    pairs = _targets(moment, agent)
+    return sum(pair.state in BAD for pair in pairs), len(pairs)
+
+
+def _who_looked(house: House, span: charts.Range, target: str) -> list[str]:
+    """Agents that looked at it within the range, though not just now."""
+    return list(dict.fromkeys(one.agent for one in charts_of(house, span, target)))
+
+
+async def _form(request: Request) -> dict[str, str]:
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > FORM_BYTES:
+            raise HTTPException(413, "that is too long")
+    found = parse_qs(body.decode("utf-8", "replace"), max_num_fields=20)
+    return {name: values[0] for name, values in found.items()}
+
+
+ROUTES = (
+    Route("/", front),
+    Route("/overview", overview),
+    Route("/target", target),
+    Route("/agents", agents),
+    Route("/agents/{agent}", agent),
+    Route("/lists", watch, methods=["GET"]),
+    Route("/lists", change_watch, methods=["POST"]),
+    Route("/look", look, methods=["POST"]),
+)
