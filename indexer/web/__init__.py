@@ -37,7 +37,7 @@ def app(store: Store, desk: Desk) -> Starlette:
     events = api.Described(
         "GET",
         "/events",
-        live.Stream(desk),
+        live.Stream(desk).open,
         "Server-sent events: results, agent, list, verdict, health, at most one a second of each",
         (),
         api.Answer("text/event-stream", {}),

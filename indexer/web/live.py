@@ -21,7 +21,7 @@ from indexer.web.words import ticker
 
 PACE_S = 1.0
 _ALIVE_S = 15.0  # so often something is said, that a dead connection is noticed
-_STREAMS = 200
+_MOST_STREAMS = 200
 _TOLD = 50  # targets and agents named in one event
 
 
@@ -73,10 +73,10 @@ class Stream:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._open = 0
+        self._streams = 0
 
-    async def __call__(self, request: Request) -> Response:
-        if self._open >= _STREAMS:
+    async def open(self, request: Request) -> Response:
+        if self._streams >= _MOST_STREAMS:
             return PlainTextResponse("Too many pages are open.\n", 503, {"retry-after": "60"})
         events = self._events(Pocket(request.user.changes))
         headers = {"x-accel-buffering": "no"}  # a proxy shall not keep them back
@@ -90,7 +90,7 @@ class Stream:
                 loop.call_soon_threadsafe(pocket.put, live)
 
         stop = self._desk.live(post)
-        self._open += 1
+        self._streams += 1
         try:
             yield "retry: 3000\nevent: hello\ndata: {}\n\n"
             while True:
@@ -100,7 +100,7 @@ class Stream:
                 yield "".join(_event(kind, told) for kind, told in events) or ": alive\n\n"
                 await asyncio.sleep(PACE_S)
         finally:
-            self._open -= 1
+            self._streams -= 1
             stop()
 
 
