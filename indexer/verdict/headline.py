@@ -212,7 +212,7 @@ def _swarm_stations(
     seen = FINE if agents else NO_DATA
     whole = sentences.count(agents, "agent")
     router = _swarm_rung(picture, GATEWAY, ROUTER, "router")
-    provider = _swarm_rung(picture, FIRST_HOP, PROVIDER, "provider")
+    provider = _swarm_rung(picture, FIRST_HOP, PROVIDER, "access line")
     if isps:
         provider = provider._replace(label=sentences.count(isps, "provider"))
     return (
