@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 
 from indexer.config import Address, Config, ConfigError
 
-_STOP_S = 2.0
+_STOP_S = 1.5
 
 
 def bind(address: Address) -> socket.socket:

@@ -14,6 +14,7 @@ from indexer.store import AgentRecord
 
 SILENCE_MS = 90_000
 WRITE_MS = 30_000  # a sign of life alone is written at most this often
+_SAME_MS = 1000
 _MAX_FLUSH_S = 86_400
 _WAITING_CLOCKS = ("unsynced", "waiting")
 
@@ -35,6 +36,8 @@ class Presence:
     def heard(self, agent: str, now_ms: int) -> None:
         """A live message of this agent: it is here, whatever was claimed."""
         record = self._record(agent, now_ms)
+        if record.here and record.rip_ms is None and 0 < now_ms - record.seen_ms < _SAME_MS:
+            return  # thousands a second may say the same
         self._records[agent] = record._replace(
             seen_ms=max(now_ms, record.seen_ms), rip_ms=None, here=True
         )

@@ -35,7 +35,7 @@ STORE_RETRY_S = 1.0
 TURN_S = 1.0  # no sleep is longer, so that the page sees the truth
 GATHER_S = 0.002  # what comes together is handled together; waking for each would cost as much
 _EVENTS_A_TURN = 2000
-_GOODBYE_S = 2.0
+_GOODBYE_S = 1.0
 
 log = logging.getLogger("swarming.indexer")
 

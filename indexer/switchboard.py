@@ -104,7 +104,7 @@ class Switchboard:
         for end in ends:
             end.start()
         for end in ends:
-            end.join(2.0)
+            end.join(1.5)
 
     # --- speaking ---
 

@@ -28,8 +28,9 @@ def now_ms() -> int:
 
 def settings(*ports: int, name: str = "indexer-test", **changes: Any) -> Config:
     """The Config of an indexer on these loopback ports."""
+    tls = "credentials" in changes
     values: dict[str, Any] = {
-        "brokers": tuple(Broker("127.0.0.1", port, False) for port in ports),
+        "brokers": tuple(Broker("127.0.0.1", port, tls) for port in ports),
         "store": "sqlite:unused",
         "listen": None,
         "name": name,
@@ -92,15 +93,17 @@ class Client:
         version: str = "3.1.1",
         name: str = "looker",
         will: tuple[str, bytes] | None = None,
+        credentials: Credentials | None = None,
     ) -> None:
         self.messages: list[tuple[str, bytes, bool]] = []
         self._events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._connection = Connection(
-            Broker("127.0.0.1", port, False),
+            Broker("127.0.0.1", port, credentials is not None),
             name,
             post=self._events.put,
             version=version,
             will=will,
+            credentials=credentials,
         )
         self._connection.open()
         wait_for(lambda: self._connection.is_open, what=f"the broker on {port}")

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import wire
-from agent.connection import Received
+from agent.connection import Credentials, Received
 from indexer import inbox, reading
 from indexer.consume import QUIET_S, ROWS, Consumer
 from indexer.store import Dead, Put, StoreDown
@@ -419,6 +419,67 @@ def test_an_indexer_that_dies_between_store_and_confirmation_confirms_when_it_is
             client.wait_online()
             client.wait_confirmed([1])
             assert seqs(store) == [1]
+
+
+ACL = """
+pattern write ping/%u
+pattern write ping/%u/#
+pattern write agent/%u
+pattern read ack/%u
+pattern read indexer/+
+pattern read watch
+pattern read swarm
+
+user indexer-test
+topic read ping/#
+topic read agent/+
+topic read rip/#
+topic read watch
+topic read watch/#
+topic read verdict/+
+topic write ack/#
+topic write indexer/indexer-test
+topic write swarm
+topic write look
+topic write verdict/#
+topic write watch
+topic write watch/#
+topic write ping/_share/#
+"""
+
+
+def test_over_mutual_tls_the_rights_that_the_protocol_gives_are_enough(
+    mosquitto: Any, authority: Any, tmp_path: Path
+) -> None:
+    server = authority.issue("broker", ("127.0.0.1",))
+    (tmp_path / "acl").write_text(ACL)
+    broker = mosquitto(
+        f"cafile {authority.ca}",
+        f"certfile {server.cert}",
+        f"keyfile {server.key}",
+        "require_certificate true",
+        "use_identity_as_username true",
+        f"acl_file {tmp_path / 'acl'}",
+        "allow_anonymous false",
+    )
+    mine = Credentials(authority.ca, *authority.issue("indexer-test"))
+    agents = Credentials(authority.ca, *authority.issue("a1"))
+    with (
+        sqlite(tmp_path / "s.db") as store,
+        running(settings(broker.port, credentials=mine), store) as indexer,
+        Client(
+            broker.port, "ack/a1", "indexer/+", "watch", name="a1", credentials=agents
+        ) as client,
+    ):
+        client.wait_online()
+        client.send(result(1))
+        client.wait_confirmed([1])
+        indexer.desk.change_list("watch", "voila.fr", "ann")
+        wait_for(lambda: client.payloads("watch")[-1:] == [b"voila.fr"], what="the list")
+        client.publish("ping/b2", wire.encode_result(result(2, agent="b2")))
+        client.send(result(3))
+        client.wait_confirmed([3])
+        assert seqs(store, "b2") == []
 
 
 def test_with_nobody_there_a_closed_port_is_tried_with_patience(tmp_path: Path) -> None:
