@@ -133,10 +133,10 @@ def _columns(points: list[tuple[int, Bucket | None]]) -> dict[str, list[Any]]:
 
 
 def _phases(points: list[tuple[int, Bucket | None]]) -> dict[str, list[float | None]]:
-    """A phase that was not there (no DNS for an address) is no time."""
+    """A phase that was not there (no DNS for an address) took no time; failures are not drawn."""
     return {
         phase: [
-            None if one is None or not one.phases_ms else _round(one.phases_ms.get(phase, 0.0))
+            None if one is None or one.median_ms is None else _round(one.phases_ms.get(phase, 0.0))
             for _, one in points
         ]
         for phase in PHASES

@@ -59,6 +59,16 @@ def timed(text: str, now_ms: int) -> Markup:
     return Markup(_UTC_TIME.sub(as_time, str(escape(text))))  # noqa: S704
 
 
+def opening(text: str) -> str:
+    """The first sentence, for a heading."""
+    return text.partition(". ")[0].rstrip(".") + "."
+
+
+def rest(text: str) -> str:
+    """What stands behind the first sentence."""
+    return text.partition(". ")[2]
+
+
 def _moment(found: re.Match[str], now: datetime) -> datetime | None:
     """A sentence leaves out what is today's; it is never of the future."""
     day, clock = found.groups()
@@ -103,6 +113,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {"ms": ms, "moment": moment_of, "timed": timed, "state": state}
+    made.filters |= {"opening": opening, "rest": rest}
     made.filters |= {"link": words.link_of, "quoted": lambda text: quote(text, safe="")}
     made.globals |= {
         "target_url": target_url,

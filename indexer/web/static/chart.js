@@ -11,9 +11,22 @@ const ms = (value) =>
 const when = (seconds) =>
   new Date(seconds * 1000).toLocaleString([], { month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
 
+// The hour of each tick; the day too at the first one and where it becomes another.
+function dates(ticks, step) {
+  let before = "";
+  return ticks.map((tick) => {
+    const at = new Date(tick * 1000);
+    const day = at.toLocaleDateString([], { month: "short", day: "numeric" });
+    const hour = at.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
+    const shown = step >= 86400 ? day : day === before ? hour : `${hour}\n${day}`;
+    before = day;
+    return shown;
+  });
+}
+
 function axes() {
   const line = { stroke: colour("quiet"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line"), width: 1 } };
-  return [{ ...line, space: 70 }, { ...line, size: 58, values: (_, ticks) => ticks.map((tick) => (tick >= 1000 ? `${tick / 1000} s` : `${tick} ms`)) }];
+  return [{ ...line, space: 80, values: (_, ticks, __, ___, step) => dates(ticks, step) }, { ...line, size: 58, values: (_, ticks) => ticks.map((tick) => (tick >= 1000 ? `${tick / 1000} s` : `${tick} ms`)) }];
 }
 
 function options(box, chart, series, bands, hooks, read) {
@@ -30,6 +43,9 @@ function options(box, chart, series, bands, hooks, read) {
   };
 }
 
+// A point stands in the middle of the time that it sums up.
+const middles = (chart) => chart.columns.x.map((x) => Math.min(x + chart.step_s / 2, chart.until_s));
+
 function smoke(box, chart) {
   const { columns } = chart;
   const series = [{}];
@@ -42,7 +58,7 @@ function smoke(box, chart) {
     `median ${ms(columns.median[at])}, 10–90 % ${ms(columns.p10[at])} to ${ms(columns.p90[at])}, ` +
     `${columns.loss_pct[at] ?? 0} % lost, ${columns.probes[at]} probes`;
   const hooks = { draw: [(plot) => losses(plot, chart), (plot) => marks(plot, chart)] };
-  const data = [columns.x, columns.p90, columns.p75, columns.median, columns.p25, columns.p10];
+  const data = [middles(chart), columns.p90, columns.p75, columns.median, columns.p25, columns.p10];
   return new uPlot(options(box, chart, series, bands, hooks, read), data, box);
 }
 
@@ -94,7 +110,7 @@ function stacked(box, chart) {
     label: names[at], stroke: colour(`phase-${at}`), fill: colour(`phase-${at}`), width: 1, points: { show: false },
   }))];
   const read = (at) => names.map((name) => `${PHASES[name]} ${ms(chart.phases[name][at])}`).join(", ");
-  return new uPlot(options(box, chart, series, [], {}, read), [chart.columns.x, ...order.map((at) => sums[at])], box);
+  return new uPlot(options(box, chart, series, [], {}, read), [middles(chart), ...order.map((at) => sums[at])], box);
 }
 
 function keyOf(figure) {

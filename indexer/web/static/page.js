@@ -108,6 +108,8 @@ for (const select of document.querySelectorAll("select[data-submit]")) {
   });
 }
 
+for (const button of document.querySelectorAll("[data-needless]")) button.hidden = true;
+
 remember(document);
 localTimes(document);
 setInterval(() => localTimes(document), 30000);
