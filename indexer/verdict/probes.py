@@ -66,7 +66,7 @@ def median_ms(rtts: Any, skip_first: bool = False) -> float | None:
         return None
     if skip_first and len(rtts) > 1:
         rtts = rtts[1:]
-    known = sorted(rtt for rtt in rtts if rtt is not None)
+    known = sorted([rtt for rtt in rtts if rtt is not None] if None in rtts else rtts)
     if not known:
         return None
     half = len(known) // 2

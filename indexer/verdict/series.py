@@ -160,8 +160,11 @@ def _is_lossy(recent: list[Probe], usual: Usual) -> bool:
         return sum(probe.retried for probe in recent) >= 2
     if last.sent and last.lost / last.sent >= max(LOST_AT_ONCE, 2 * usual.loss):
         return last.lost >= 3
-    sent, lost = sum(probe.sent for probe in recent), sum(probe.lost for probe in recent)
-    return lost >= LOST_LEAST and lost / sent >= max(LOST_POOLED, 3 * usual.loss)
+    lost = sum([probe.lost for probe in recent])
+    if lost < LOST_LEAST:
+        return False
+    sent = sum([probe.sent for probe in recent])
+    return lost / sent >= max(LOST_POOLED, 3 * usual.loss)
 
 
 def _limit_ms(probe: Probe, usual: Usual) -> float:
