@@ -182,7 +182,8 @@ def line(result: wire.Result) -> str:
         return f"{name}  http{measured}  {body.get('error') or ''}".rstrip()
     if body["kind"] == "ladder":
         router, provider = _median(body.get("gateway")), _median(body.get("first_hop"))
-        return f"{name}  router {router}, provider {provider}"
+        said = f"{name}  router {router}, provider {provider}"
+        return f"{said}  {body.get('error') or ''}".rstrip()
     return f"{name}  {_median(body)}  {body.get('error') or ''}".rstrip()
 
 
