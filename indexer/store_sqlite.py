@@ -16,45 +16,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from sqlite_utils import Database
-
 from agent.wire import Result
 from indexer import sqlite_read, sqlite_rollup, sqlite_write
+from indexer.sqlite_connection import Opened, file_at
 from indexer.sqlite_read import Wanted
-from indexer.sqlite_tables import HOUR_MS, open_file
+from indexer.sqlite_tables import HOUR_MS
 from indexer.store import AgentRecord, Bucket, Dead, Put, StoreDown, StoreRefused, WatchChange
 
 PAUSE_S = 0.001  # between two transactions of a long work: whoever waits to put is let in
 SLICE = 100  # roll-ups made in one transaction: a `put` waits no longer than for these
 LONGEST_LEASE_MS = 600_000  # one that ends later was given by a wrong clock: taken over
 IDLE_READERS = 8  # connections kept for the next reader
-
-
-class Opened:
-    """One connection, which file it has open, and what its transactions have taught it."""
-
-    def __init__(self, path: str, *, create: bool, busy_s: float) -> None:
-        self.db: Database = open_file(path, create=create, busy_s=busy_s)
-        self.conn: sqlite3.Connection = self.db.conn
-        self.file = _file(path)
-        self.numbers = sqlite_write.Numbers(self.conn)
-
-    def only_look(self) -> None:
-        self.conn.execute("PRAGMA query_only = ON")
-        self.conn.execute("PRAGMA cache_size = -4096")
-
-    def close(self) -> None:
-        with suppress(sqlite3.Error):
-            self.conn.close()
-
-
-def _file(path: str) -> tuple[int, int] | None:
-    """What the path leads to: another file under the same name is another store."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 class SqliteStore:
@@ -260,7 +232,7 @@ class SqliteStore:
                 to = self._fresh(before)
             try:
                 with self._told():
-                    to.conn.execute("BEGIN IMMEDIATE")
+                    to.begin(self._busy_s)
                     yield to
                     to.conn.execute("COMMIT")
             except BaseException:
@@ -301,7 +273,7 @@ class SqliteStore:
         if self._closed:
             raise StoreDown(f"{self.path} is closed")
         if opened is not None:
-            if opened.file is not None and opened.file == _file(self.path):
+            if opened.file is not None and opened.file == file_at(self.path):
                 return opened
             opened.close()
         try:

@@ -194,7 +194,7 @@ def test_unsynced_results_are_kept_apart(store: Store):
 def week(rng: random.Random) -> list[Result]:
     """Two agents, two targets, all kinds, some loss, over eight days until now."""
     results = []
-    for seq in range(1, 1500):
+    for seq in range(1, 800):
         time_ms = NOW_MS - rng.randrange(8 * DAY_MS)
         rtts = [None if rng.random() < 0.1 else rng.lognormvariate(3, 1) for _ in range(4)]
         kind = rng.choice(["icmp", "http", "ladder"])
@@ -210,7 +210,7 @@ def week(rng: random.Random) -> list[Result]:
     return results
 
 
-@pytest.mark.parametrize("step_s", [600, 3600, 7200, 21600, 86400, 2 * 86400])
+@pytest.mark.parametrize("step_s", [600, 3600, 2 * 86400])
 def test_buckets_are_what_raw_results_give_at_every_step(store: Store, step_s: int):
     sent = week(random.Random(1))
     for part in range(0, len(sent), 100):
@@ -444,7 +444,7 @@ def test_a_store_that_nobody_makes_is_refused_with_a_sentence():
             open_store(url)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 def test_whatever_the_order_of_results_rollups_and_retention_hours_and_days_tell_all(
     store: Store, seed: int
 ):
