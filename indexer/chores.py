@@ -62,7 +62,7 @@ class Chores:
         self._led = False
         self._judging = False
         self._judge_ms = 0
-        self._rollups_left = 0
+        self._rollup_pause_s = ROLLUP_S
 
     def turn(self, now_s: float, now_ms: int, idle: bool) -> None:
         """Everything that is due; the longer ones only while idle. StoreDown."""
@@ -73,9 +73,12 @@ class Chores:
             self._settle_lists(now_ms)
             self._judge(now_ms)
         if idle:
-            pause_s = 0.0 if self._rollups_left else ROLLUP_S
-            self._every("rollup", pause_s, now_s, lambda: self._rollup(now_ms))
+            self._every("rollup", self._rollup_pause_s, now_s, lambda: self._rollup(now_ms))
             self._every("retain", RETAIN_S, now_s, lambda: self._retain(now_ms))
+
+    def due_s(self) -> float:
+        """In how long to turn again at the latest."""
+        return self._rollup_pause_s
 
     def finish(self, now_ms: int) -> None:
         """Before the end: what is known is written, and another may lead. StoreDown."""
@@ -162,7 +165,10 @@ class Chores:
         self._post(Judged(advice, time.monotonic() - begun_s))
 
     def _rollup(self, now_ms: int) -> None:
-        self._rollups_left = self._store.rollup(now_ms, ROLLUP_CHUNK)
+        """A few; with more to do, results have as much time in between as this took."""
+        begun_s = time.monotonic()
+        left = self._store.rollup(now_ms, ROLLUP_CHUNK)
+        self._rollup_pause_s = time.monotonic() - begun_s if left else ROLLUP_S
 
     def _retain(self, now_ms: int) -> None:
         dropped = self._store.retain(now_ms, self._config.keep_raw_ms)

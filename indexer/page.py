@@ -3,6 +3,7 @@
 Binding comes first and on the caller's thread, so that a port that is taken is one line and exit 2.
 """
 
+import logging
 import socket
 import threading
 
@@ -50,7 +51,8 @@ class Page:
         self._thread.start()
 
     def stop(self) -> None:
-        """Takes no more requests; open event streams are cut."""
+        """Takes no more requests; open event streams are cut, which uvicorn takes for an error."""
+        logging.getLogger("uvicorn.error").disabled = True
         self._server.should_exit = True
         self._thread.join(_STOP_S)
         self._sock.close()

@@ -117,11 +117,10 @@ class Indexer:
     def _wake_s(self, now_s: float) -> float:
         if self.down is None and len(self.inbox):
             return 0.0
-        dues = [TURN_S, self.switchboard.due_s(now_s)]
-        commit_s = self.consumer.due_s(now_s)
-        if self.down is None and commit_s is not None:
-            dues.append(commit_s)
-        return min(dues)
+        dues: list[float | None] = [TURN_S, self.switchboard.due_s(now_s)]
+        if self.down is None:
+            dues += [self.chores.due_s(), self.consumer.due_s(now_s)]
+        return min(due_s for due_s in dues if due_s is not None)
 
     def _take_events(self, timeout_s: float) -> None:
         """Handles what has come; waits for the first of it."""
@@ -339,6 +338,6 @@ def wall_ms() -> int:
 
 
 def stop_on_signals(indexer: Indexer) -> None:
-    """SIGTERM and Ctrl-C end the indexer in order."""
-    for number in (signal.SIGTERM, signal.SIGINT):
+    """SIGTERM, Ctrl-C and a closed terminal end the indexer in order."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: indexer.stop())

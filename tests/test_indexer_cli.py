@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 import urllib.error
@@ -222,8 +224,6 @@ def test_what_came_while_it_was_away_is_there_when_it_is_back(
 
 
 def test_a_port_that_is_taken_is_one_line_and_exit_2(tmp_path: Path) -> None:
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
         words = ["localhost", "--store", f"sqlite:{tmp_path / 's.db'}", "--listen", listen]
@@ -234,8 +234,6 @@ def test_a_port_that_is_taken_is_one_line_and_exit_2(tmp_path: Path) -> None:
 
 
 def test_a_newer_store_is_left_untouched_and_exit_2(tmp_path: Path) -> None:
-    import sqlite3
-
     path = tmp_path / "s.db"
     with sqlite(path):
         pass
@@ -249,8 +247,20 @@ def test_a_newer_store_is_left_untouched_and_exit_2(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_sigterm_ends_an_open_page_without_a_murmur(mosquitto: Any, tmp_path: Path) -> None:
+    page = free_port()
+    words = [f"127.0.0.1:{mosquitto().port}", "--store", f"sqlite:{tmp_path / 's.db'}"]
+    words += ["--log-level", "warning", "--listen", f"127.0.0.1:{page}"]
+    with program(*words) as child:
+        wait_for(lambda: _status(page) == 200, what="the page")
+        with urllib.request.urlopen(f"http://127.0.0.1:{page}/events", timeout=30) as events:
+            assert events.readline()
+            child.send_signal(signal.SIGTERM)
+            _, err = child.communicate(timeout=30)
+    assert (child.returncode, err) == (0, "")
+
+
 def test_healthz_tells_the_truth(mosquitto: Any, tmp_path: Path) -> None:
-    pytest.importorskip("indexer.web.app")
     broker = mosquitto()
     page = free_port()
     words = [f"127.0.0.1:{broker.port}", "--store", f"sqlite:{tmp_path / 's.db'}"]
