@@ -1,0 +1,18 @@
+"""The real indexer in a hurry, MUTANT (environment) planted: ``python -m tests.torture.indexer …``."""
+
+import os
+import sys
+
+from indexer import cli
+from tests import fast_indexer
+from tests.torture import mutants
+
+
+def main() -> int:
+    fast_indexer.shorten()
+    mutants.plant_in_indexer(os.environ.get("MUTANT"))
+    return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

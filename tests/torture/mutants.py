@@ -1,0 +1,219 @@
+"""Bugs planted on purpose, and whether the torture notices: ``python -m tests.torture.mutants``.
+
+Only the starters of this folder read MUTANT; the product knows nothing of it. Each plant_… changes
+the running program so that one promise of the protocol is broken.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+MINUTES = 1.0
+AGENTS = 8
+FAST = "20"
+
+
+# --- in the agent -------------------------------------------------------------------------------
+
+
+def _resend_forgotten() -> None:
+    from agent.drain_resend import Resend
+
+    Resend.consider = lambda *_: False  # type: ignore[method-assign]
+
+
+def _resend_hammers() -> None:
+    from agent.drain_resend import Pace, Resend
+
+    begin = Resend.__init__
+
+    def hurried(self: Resend, pace: Pace, published_upto: int) -> None:
+        begin(self, Pace(0.1, 0.1, 0.1, pace.tries), published_upto)
+
+    Resend.__init__ = hurried  # type: ignore[method-assign]
+
+
+def _epoch_dropped() -> None:
+    from agent import store_epochs
+
+    begin = store_epochs.begin
+    store_epochs.begin = lambda *facts: begin(*facts)._replace(name="0" * 16)
+
+
+def _no_window() -> None:
+    from agent.drain import Drain
+
+    def room(self: Any, online: bool, now: float) -> int:
+        return int(self._most_unacknowledged - len(self._waiting))
+
+    Drain._room = room  # type: ignore[method-assign]
+
+
+def _puback_is_enough() -> None:
+    from agent.drain import Drain
+
+    acknowledged = Drain.acknowledged
+
+    def gone(self: Any, token: Any, code: int, now: float) -> None:
+        sent = self._waiting.get(token)
+        acknowledged(self, token, code, now)
+        if sent is None or code >= 0x80:
+            return
+        for epoch, end in self._journal._epochs.named().values():
+            first, last = max(sent.first_id, epoch.base + 1), min(sent.last_id, end)
+            if first <= last:
+                self._journal.confirm({epoch.name: [(first - epoch.base, last - epoch.base)]})
+
+    Drain.acknowledged = gone  # type: ignore[method-assign]
+
+
+def _same_client() -> None:
+    from agent.connection import Connection
+
+    make, kept = Connection._make_client, []
+
+    def again(self: Any, sock: Any) -> Any:
+        if not kept:
+            kept.append(make(self, sock))
+            return kept[0]
+        client = kept[0]
+        client.dialled = sock
+        client.on_connect = self._guarded(self._on_connect)
+        client.on_disconnect = self._guarded(self._on_disconnect)
+        client.on_publish = self._guarded(self._on_publish)
+        client.on_message = self._guarded(self._on_message)
+        client.on_subscribe = self._guarded(self._on_subscribe)
+        return client
+
+    Connection._make_client = again  # type: ignore[method-assign]
+
+
+def _agent_resubscription_skipped() -> None:
+    from agent.connection import Connection
+
+    subscribe, first = Connection.subscribe, []
+
+    def once(self: Connection, topics: Any, qos: int = 1) -> None:
+        if first in ([], [self]):
+            first[:] = [self]
+            subscribe(self, topics, qos)
+
+    Connection.subscribe = once  # type: ignore[method-assign]
+
+
+# --- in the indexer -----------------------------------------------------------------------------
+
+
+def _confirm_before_commit() -> None:
+    from indexer.consume import Consumer, Done
+
+    commit = Consumer.commit
+
+    def late(self: Any, now_ms: int) -> Done:
+        held, self._results = self._results, getattr(self, "_held", [])
+        done = commit(self, now_ms)
+        self._held = held
+        return done
+
+    Consumer.commit = late  # type: ignore[method-assign]
+
+
+def _no_ack_for_a_duplicate() -> None:
+    from indexer.consume import Consumer, Done
+
+    commit = Consumer.commit
+
+    def silent(self: Any, now_ms: int) -> Done:
+        for result in self._results:
+            if self._store.put([result], now_ms).known:
+                self._identities[result.agent][result.epoch].remove(result.seq)
+        self._results = []
+        return commit(self, now_ms)
+
+    Consumer.commit = silent  # type: ignore[method-assign]
+
+
+def _late_rip_believed() -> None:
+    from indexer.presence import Presence
+
+    def believed(self: Any, message: Any, now_ms: int) -> None:
+        if not message.cleared and message.agent in self._records:
+            record = self._records[message.agent]
+            self._records[message.agent] = record._replace(here=False, rip_ms=now_ms)
+
+    Presence.rip = believed  # type: ignore[method-assign]
+
+
+def _resubscription_skipped() -> None:
+    from indexer.switchboard import Switchboard
+
+    subscribe, known = Switchboard._subscribe, set()
+
+    def once(self: Any, line: Any) -> None:
+        if line.address not in known:
+            known.add(line.address)
+            subscribe(self, line)
+
+    Switchboard._subscribe = once  # type: ignore[method-assign]
+
+
+IN_AGENT: dict[str, Callable[[], None]] = {
+    "resend-forgotten": _resend_forgotten,
+    "resend-hammers": _resend_hammers,
+    "epoch-dropped": _epoch_dropped,
+    "no-window": _no_window,
+    "puback-is-enough": _puback_is_enough,
+    "same-client": _same_client,
+    "agent-resubscription-skipped": _agent_resubscription_skipped,
+}
+IN_INDEXER: dict[str, Callable[[], None]] = {
+    "confirm-before-commit": _confirm_before_commit,
+    "no-ack-for-a-duplicate": _no_ack_for_a_duplicate,
+    "late-rip-believed": _late_rip_believed,
+    "resubscription-skipped": _resubscription_skipped,
+}
+
+
+def plant_in_agent(name: str | None) -> None:
+    IN_AGENT.get(name or "", lambda: None)()
+
+
+def plant_in_indexer(name: str | None) -> None:
+    IN_INDEXER.get(name or "", lambda: None)()
+
+
+def _noticed(name: str, seed: int) -> bool:
+    """Run the torture with this bug; what it complains of first is printed."""
+    begun_s = time.monotonic()
+    command = [sys.executable, "-m", "tests.torture", "--seed", str(seed), "--agents", str(AGENTS),
+               "--minutes", str(MINUTES), "--mutant", name, "--patience", "60"]  # fmt: skip
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"FAST": FAST}
+    )
+    said = [line for line in done.stdout.splitlines() if line.startswith("BROKEN")]
+    took_s = time.monotonic() - begun_s
+    if done.returncode == 1 and said:
+        print(f"noticed  {name:30} {took_s:4.0f} s  {said[0][8:160]}", flush=True)
+        return True
+    print(f"MISSED   {name:30} {took_s:4.0f} s  exit {done.returncode} {done.stderr[-300:]}",
+          flush=True)  # fmt: skip
+    return False
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tests.torture.mutants", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="which (all)")
+    parser.add_argument("--seed", type=int, default=1)
+    chosen = parser.parse_args()
+    names = chosen.names or [*IN_AGENT, *IN_INDEXER]
+    noticed = [_noticed(name, chosen.seed) for name in names]
+    print(f"{sum(noticed)} of {len(noticed)} mutants noticed")
+    return 0 if all(noticed) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
