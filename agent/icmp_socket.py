@@ -100,11 +100,12 @@ def _filter(family: int) -> bytes:
 
 
 def address_of(ip: str, family: int) -> tuple[Any, ...]:
-    """What sendto wants for an address, its zone (fe80::1%eth0) included. OSError: no such zone."""
-    found = socket.getaddrinfo(
+    """What sendto wants for an address with or without a zone. OSError: there is no such zone."""
+    found: Any = socket.getaddrinfo(
         ip, None, _FAMILY[family], socket.SOCK_DGRAM, 0, socket.AI_NUMERICHOST
     )
-    return found[0][4]
+    ip, *rest = found[0][4]
+    return (ip.partition("%")[0], *rest)  # the zone's name would be looked up at every echo
 
 
 def packed(ip: str) -> bytes:

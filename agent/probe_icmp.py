@@ -22,8 +22,8 @@ from agent.ping_command import Plan
 _GROUPS = "/proc/sys/net/ipv4/ping_group_range"
 _NO_FAMILY = (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)  # and gaierror: no such zone (%eth0)
 _NOTHING = Counted((), (), ())
-_SLICE_S = 0.1  # how often a wait looks for a stop
-_FIRST_LOOK_S = 0.002
+# After the last echo the table is looked at ever more seldom: each waking costs more than an echo.
+_FIRST_LOOK_S, _LAST_LOOK_S = 0.002, 0.5
 _STAMPS_BEGIN_NS = 20_000_000  # Linux turns stamping on a moment after it is asked to
 
 
@@ -75,7 +75,7 @@ class Pinger:
         return counted.answered_by[0], counted.words[0] if counted.words else None
 
     def close(self) -> None:
-        """Every ping under way ends within 0.2 s, and a later one at once."""
+        """Pings end: at once, or by their next echo where they were given a `stop` as well."""
         self._closed.set()
 
     def _carry_out(self, plan: Plan, stop: threading.Event | None) -> Counted:
@@ -118,18 +118,19 @@ def _best_method(family: int, program: str | None) -> str | None:
 
 
 class _Pause:
-    """Waiting that a stop or a close cuts short."""
+    """Waiting that a stop cuts short at once, and a close at the next look where there is both."""
 
     def __init__(self, stop: threading.Event | None, closed: threading.Event) -> None:
-        self._first, self._second = stop or closed, closed
+        self._stop, self._closed = stop or closed, closed
 
     def over(self) -> bool:
-        return self._first.is_set() or self._second.is_set()
+        return self._stop.is_set() or self._closed.is_set()
 
     def until(self, at_ns: int) -> bool:
         """Wait; true if stopped."""
-        while (left_ns := at_ns - time.monotonic_ns()) > 0 and not self.over():
-            self._first.wait(min(_SLICE_S, left_ns / 1e9))
+        left_ns = at_ns - time.monotonic_ns()
+        if left_ns > 0 and not self.over():
+            self._stop.wait(left_ns / 1e9)
         return self.over()
 
 
@@ -169,7 +170,7 @@ def _await_rest(receiver: icmp_socket.Receiver, table: InFlight, pause: _Pause) 
     while not table.settled(now_ns := time.monotonic_ns()):
         if pause.until(now_ns + round(look_s * 1e9)):
             return
-        look_s = min(_SLICE_S, look_s * 2)
+        look_s = min(_LAST_LOOK_S, look_s * 2)
         _take(receiver, table)
 
 

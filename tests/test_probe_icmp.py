@@ -229,18 +229,20 @@ def test_a_ping_can_be_stopped_from_another_thread(
     box: Namespace, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent = send_log(monkeypatch)
-    stop, asking = threading.Event(), pinger("dgram")
+    asking = pinger("dgram")
+    stop = threading.Event() if how == "stop" else None
     bodies: list[dict[str, Any]] = []
     thread = threading.Thread(
         target=lambda: bodies.append(
             box.call(asking.ping, "127.0.0.1", 4, 10, 600.0, 600.0, stop=stop)
-        )
+        ),
+        daemon=True,
     )
     thread.start()
     give_up = time.monotonic() + 30
     while not sent and time.monotonic() < give_up:
         time.sleep(0.005)
-    if how == "stop":
+    if stop is not None:
         stop.set()
     else:
         asking.close()
