@@ -8,7 +8,10 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 EVERY_MS = 60_000
-HEALTH_FIELDS = ("link", "refused", "list", "paused", "here", "epoch", "access_group", "silence")
+HEALTH_FIELDS = (
+    *("link", "refused", "list", "paused", "here", "epoch", "access_group", "silence"),
+    *("namesake", "place", "isp", "budget"),
+)
 
 
 class Announcer:

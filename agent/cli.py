@@ -52,11 +52,13 @@ def run(options: argparse.Namespace) -> int:
 
     settings = config.load(options)
     if not settings.brokers and settings.targets is None:
-        raise ConfigError("name a broker (host, host:port, mqtt://… or mqtts://…), or --targets; see --help")
+        raise ConfigError(
+            "name a broker (host, host:port, mqtt://… or mqtts://…), or --targets; see --help"
+        )
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(levelname)s %(message)s", stream=sys.stderr
     )
-    return Agent(settings).run()
+    return Agent(settings, lambda: config.load(options)).run()
 
 
 def probe_once(options: argparse.Namespace) -> int:

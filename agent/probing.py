@@ -62,6 +62,12 @@ class Probing:
         for refused in parsed.refused:
             log.warning("refused %s: %s", refused.text, refused.reason)
 
+    def configure(self, policy: Policy, stated_link: str | None, now: float) -> None:
+        """What the owner allows, and says of the link, from now on; then ``follow`` the list."""
+        self._policy = self._prober.policy = policy
+        self._stated_link = stated_link
+        self._look_at_link(now)
+
     def refused(self) -> list[dict[str, Any]]:
         """The words on the list that are not probed, and why."""
         words = [{"target": refused.text, "reason": refused.reason} for refused in self._refused]

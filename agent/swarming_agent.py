@@ -5,6 +5,8 @@ next thing is due or the next event comes. A bug ends the process; the journal m
 the supervisor starts it again.
 """
 
+import contextlib
+import dataclasses
 import logging
 import os
 import queue
@@ -16,7 +18,7 @@ from typing import Any
 
 from agent import VERSION, about, clock, control, names, wire
 from agent.budget import Budget
-from agent.config import Config
+from agent.config import Config, ConfigError
 from agent.linkguess import Link
 from agent.observer import Observed, Observer, ObserverCrashed
 from agent.probe_icmp import Pinger, open_pinger
@@ -40,6 +42,7 @@ SAVE_MONTH_EVERY_S = 900.0
 FACTS_EVERY_S = 1.0
 GOODBYE_S = 2.0
 LONGEST_SLEEP_S = 30.0
+RELOADED = ("targets", "place", "isp", "link", "allow_private", "deny", "log_level")
 
 
 class Stop:
@@ -51,13 +54,20 @@ class Reload:
 
 
 class Agent:
-    """All state of the box. ``run`` returns when it has been told to stop."""
+    """All state of the box. ``run`` returns when it has been told to stop.
 
-    def __init__(self, config: Config) -> None:
+    ``again`` reads the configuration once more, at SIGHUP.
+    """
+
+    def __init__(self, config: Config, again: Callable[[], Config]) -> None:
         self.events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        self._catch_signals()  # before anybody can know that we run
         self._config = config
+        self._again = again
         self._name = names.settle(config)
         now = clock.boot_ns() / 1e9
+        with contextlib.suppress(OSError):  # the journal will say why, and go on in memory
+            os.makedirs(os.path.dirname(os.path.abspath(config.journal)), exist_ok=True)
         self._journal = Journal(
             config.journal,
             self._name,
@@ -107,7 +117,6 @@ class Agent:
 
     def run(self) -> int:
         """Until SIGTERM or SIGINT: then flush, say goodbye, and 0."""
-        self._catch_signals()
         self._tell_start()
         self._observer = Observer(self.events.put)
         self._reload()
@@ -154,6 +163,7 @@ class Agent:
         elif isinstance(event, ObserverCrashed):
             raise event.error
         elif isinstance(event, Reload):
+            self._configure(now)
             self._reload()
         else:
             self._uplink.handle(event, now)
@@ -234,6 +244,22 @@ class Agent:
             self._clock.disconnected(clock.boot_ns())
         self._connected = connected
 
+    def _configure(self, now: float) -> None:
+        """Takes what the owner changed in the file; a mistake in it changes nothing."""
+        try:
+            read = self._again()
+        except ConfigError as error:
+            log.warning("the configuration stays as it was: %s", error)
+            return
+        changed = {name: getattr(read, name) for name in RELOADED}
+        self._config = dataclasses.replace(self._config, **changed)
+        if self._config != read:
+            log.warning("some of the configuration's changes need a restart")
+        logging.getLogger().setLevel(read.log_level.upper())
+        self._watch.owners(read.targets or "", now)
+        self._probing.configure(Policy(read.allow_private, read.deny), read.link, now)
+        self._probing.follow(self._watch.in_force, now)
+
     def _reload(self) -> None:
         self._control = control.read(control.path_beside(self._config.journal))
         if self._control.problem:
@@ -295,6 +321,8 @@ class Agent:
             facts["budget"] = "spent: one probe and one batch an hour"
         if self._control.paused:
             facts["paused"] = True
+        if self._uplink.namesake:
+            facts["namesake"] = True
         return facts
 
     def _wall_ms(self) -> int:

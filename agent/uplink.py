@@ -11,7 +11,7 @@ from typing import Any
 
 from agent import connection, wire
 from agent.about import Announcer
-from agent.brokers import Brokers
+from agent.brokers import SHORT_LIFE_S, Brokers
 from agent.config import Config
 from agent.connection import Connection, Credentials
 from agent.drain import Drain
@@ -52,11 +52,14 @@ class Uplink:
         self._meter = BrokerMeter()
         self._metered_at = now
         self._complained: set[str] = set()
+        self.namesake = False  # another agent has this name
+        self._about_token: int | None = None
+        self._since: str | None = None  # when this run began, as it says itself
+        self._told: set[str] = set()  # brokers that hold what this run said of itself
+        self._pushed_out = False  # the last connection ended as if another client took it over
 
     @staticmethod
-    def _choice(
-        config: Config, journal: Journal, rng: random.Random, now: float
-    ) -> Brokers | None:
+    def _choice(config: Config, journal: Journal, rng: random.Random, now: float) -> Brokers | None:
         if not config.brokers:
             return None
         saved = journal.get(VERSIONS, {})
@@ -87,6 +90,8 @@ class Uplink:
         elif isinstance(event, connection.Received):
             self._received(event, now)
         elif isinstance(event, connection.Acknowledged):
+            if event.token == self._about_token:
+                self._told.add(str(event.connection.broker))
             self.drain.acknowledged(event.token, event.code, now)
         elif isinstance(event, connection.Subscribed):
             if event.denied:
@@ -131,12 +136,17 @@ class Uplink:
         elif isinstance(message, wire.Watch) and message.agent in (None, self._name):
             self._watch.received(message.agent is not None, message.text, now)
         elif isinstance(message, wire.About) and message.agent == self._name:
-            self._is_it_me(message, event.retain)
+            self._is_it_me(message, event)
         self.heard(message, event.retain, now)
 
-    def _is_it_me(self, about: wire.About, retain: bool) -> None:
+    def _is_it_me(self, about: wire.About, event: connection.Received) -> None:
+        """A live word that is not ours proves a namesake; so does a retained one that took the
+        place of ours after we were pushed out."""
         epoch = about.facts.get("epoch")
-        if not retain and epoch and epoch not in self._journal.epochs_of_this_run:
+        if epoch in self._journal.epochs_of_this_run or about.facts.get("since") == self._since:
+            return
+        if not event.retain or (self._pushed_out and str(event.connection.broker) in self._told):
+            self.namesake = True
             self._complain(f"another agent is named {self._name}: give one of them another name")
 
     def _ended(self, event: connection.Closed | connection.Refused, now: float) -> None:
@@ -147,6 +157,8 @@ class Uplink:
         if isinstance(event, connection.Closed):
             log.info("%s: connection lost: %s", broker, event.reason)
             self._complained.discard(f"{broker}: {event.reason}")
+            short = (event.after_s or 0.0) < SHORT_LIFE_S
+            self._pushed_out = short or event.code == connection.TAKEN_OVER
             self._brokers.closed(event.code, event.after_s, now)
             self.drain.closed(now)
         else:
@@ -214,8 +226,9 @@ class Uplink:
     def _send_about(self, facts: dict[str, Any]) -> bool:
         assert self._connection is not None
         try:
-            payload = wire.encode_json(facts)
-            self._connection.publish(wire.agent_topic(self._name), payload, retain=True)
+            topic, payload = wire.agent_topic(self._name), wire.encode_json(facts)
+            self._about_token = self._connection.publish(topic, payload, retain=True)
+            self._since = facts.get("since")
         except connection.NotConnected:
             return False
         return True

@@ -40,6 +40,11 @@ class WatchList:
     def in_force(self) -> Listed:
         return self._acted
 
+    def owners(self, text: str, now: float) -> None:
+        """The owner of the box names other targets."""
+        self._owners = text
+        self._settle_at = min(self._settle_at, now)
+
     def connected(self, now: float) -> None:
         """A new connection: what it brings is what its broker knows."""
         self._own_seen = False

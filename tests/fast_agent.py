@@ -8,7 +8,18 @@ import functools
 import os
 import sys
 
-from agent import brokers, cli, drain, ladder, probing, schedule, swarming_agent, uplink, watch
+from agent import (
+    brokers,
+    cli,
+    drain,
+    ladder,
+    probing,
+    schedule,
+    store,
+    swarming_agent,
+    uplink,
+    watch,
+)
 from agent.probe_icmp import Pinger
 
 FACTOR = float(os.environ.get("FAST", "20"))
@@ -36,6 +47,7 @@ def shorten() -> None:
     ladder.first_hop = first_hop  # type: ignore[assignment]
     probing.FIND_HOP_AGAIN_S /= FACTOR
     watch.SETTLE_S /= FACTOR
+    store.RETRY_S /= FACTOR
     brokers.FIRST_WAIT_S /= FACTOR
     brokers.LONGEST_WAIT_S /= FACTOR
     brokers.NO_INDEXER_S /= FACTOR
