@@ -1,4 +1,4 @@
-"""swarming-indexer with its constants of time made short, for tests: ``python -m tests.fast_indexer``.
+"""swarming-indexer in a hurry, its constants of time made short: ``python -m tests.fast_indexer``.
 
 The product has no way to go faster; this starter changes the constants of its own process before
 the indexer begins, and the rest is the real thing. FAST (environment) is by how much, 20 if unset.
@@ -9,8 +9,8 @@ import os
 import sys
 from typing import Any
 
-from indexer import chores, cli, leader, lines, lists, presence, swarming_indexer
 from agent.connection import Connection
+from indexer import chores, cli, leader, lines, lists, presence, swarming_indexer
 
 FACTOR = float(os.environ.get("FAST", "20"))
 KEEPALIVE_S = max(4, round(30 / FACTOR))
@@ -32,9 +32,8 @@ def shorten() -> None:
             shorter = getattr(module, name) / FACTOR
             setattr(module, name, round(shorter) if name.endswith("_MS") else shorter)
     presence.SILENCE_MS = max(LEAST_SILENCE_MS, round(presence.SILENCE_MS / FACTOR))
-    lines.Connection = functools.partial(  # type: ignore[misc, assignment]
-        Connection, keepalive_s=KEEPALIVE_S, step_s=5.0
-    )
+    hurried: Any = functools.partial(Connection, keepalive_s=KEEPALIVE_S, step_s=5.0)
+    vars(lines)["Connection"] = hurried
 
 
 if __name__ == "__main__":

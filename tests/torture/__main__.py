@@ -19,7 +19,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=3.0, help="of evil")
     parser.add_argument("--agents", type=int, default=20)
     parser.add_argument("--every", type=float, default=2.0, help="seconds between two evil deeds")
-    parser.add_argument("--patience", type=float, default=300.0, help="seconds until all is drained")
+    parser.add_argument("--patience", type=float, default=300.0, help="seconds for draining")
     parser.add_argument("--mutant", default=None, help="plant this bug")
     parser.add_argument("--keep", action="store_true", help="leave journals, store and logs")
     return parser.parse_args()

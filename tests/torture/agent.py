@@ -1,7 +1,7 @@
-"""The real agent, in a hurry, on a clock of its own, with a witness: ``python -m tests.torture.agent FOLDER …``.
+"""The real agent, in a hurry, on a clock of its own, with a witness.
 
-Everything is changed in this process alone, before the agent begins. MUTANT (environment) plants a
-bug.
+``python -m tests.torture.agent FOLDER …`` takes the words of swarming-agent. Everything is
+changed in this process alone, before the agent begins. MUTANT (environment) plants a bug.
 """
 
 import functools
@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent import about, brokers, cli, clock, drain, store, swarming_agent, uplink, wire
+from agent import about, brokers, cli, clock, drain, prober, store, swarming_agent, uplink, wire
 from agent.connection import Connection
 from tests import fast_agent
 from tests.torture import mutants
@@ -48,17 +48,19 @@ def hurry() -> None:
         about: ("EVERY_MS",),
     }.items():
         for name in names:
-            setattr(module, name, drained(module, name) / factor)
+            setattr(module, name, getattr(module, name) / factor)
     brokers.NO_INDEXER_S = NO_INDEXER_S
-    uplink.Drain = functools.partial(drain.Drain, rules=rules(factor))  # type: ignore[misc, assignment]
-    uplink.Connection = functools.partial(  # type: ignore[misc, assignment]
+    vars(uplink)["Drain"] = functools.partial(drain.Drain, rules=rules(factor))
+    vars(uplink)["Connection"] = functools.partial(
         Connection, keepalive_s=keepalive_s(factor), step_s=5.0
     )
 
 
-def drained(module: Any, name: str) -> float:
-    """The product's own value."""
-    return float(getattr(module, name))
+def replace(owner: type, **methods: Any) -> None:
+    """These take the place of the class's own."""
+    for name, method in methods.items():
+        assert hasattr(owner, name), f"{owner.__name__} has no {name} any more: mend the torture"
+        setattr(owner, name, method)
 
 
 class Watched:
@@ -105,9 +107,8 @@ class Watched:
             witness.write("K", ranges)
             return confirm(self, ranges)
 
-        journal.add, journal._write = added, written  # type: ignore[method-assign]
-        journal._moved, journal._to_memory = returned, refused  # type: ignore[method-assign]
-        journal.confirm = heard  # type: ignore[method-assign]
+        replace(journal, add=added, _write=written, confirm=heard)
+        replace(journal, _moved=returned, _to_memory=refused)
 
     def _connection(self) -> None:
         witness, numbers, publish = self._witness, self._numbers, Connection.publish
@@ -122,7 +123,7 @@ class Watched:
                 self._publishes(conn, topic, payload)
             return publish(conn, topic, payload, retain, qos)
 
-        Connection.publish = published  # type: ignore[method-assign]
+        replace(Connection, publish=published)
 
     def _publishes(self, conn: Any, topic: str, payload: bytes) -> None:
         message = wire.read(topic, payload)
@@ -164,10 +165,8 @@ class Watched:
             if self._was_online != before:
                 watched._witness.write("O", self._was_online)
 
-        drain.Drain._look_for_indexer = looked  # type: ignore[method-assign]
-        drain.Drain._begin_anew = begun  # type: ignore[method-assign]
-        drain.Drain._forget_stuck = stuck  # type: ignore[method-assign]
-        drain.Drain.acknowledged = answered  # type: ignore[method-assign]
+        replace(drain.Drain, _look_for_indexer=looked, _begin_anew=begun)
+        replace(drain.Drain, _forget_stuck=stuck, acknowledged=answered)
 
 
 def main() -> int:
@@ -175,9 +174,7 @@ def main() -> int:
     hurry()
     box = FakeClock(folder)
     box.install()
-    swarming_agent.Prober = functools.partial(  # type: ignore[misc, assignment]
-        swarming_agent.Prober, boot_ns=box.boot_ns
-    )
+    vars(swarming_agent)["Prober"] = functools.partial(prober.Prober, boot_ns=box.boot_ns)
     mutants.plant_in_agent(os.environ.get("MUTANT"))
     Watched(Witness(folder / "witness"), box).install()
     return cli.main(sys.argv[2:])

@@ -137,7 +137,7 @@ class Books:
         over = {a: n for a, n in by_agent.items() if n > self._kept.evicted.get(a, 0)}
         for agent in over:
             lost = [one for one in missing if one[0] == agent]
-            self.complaints.append(f"flushed, and neither in the store nor in a journal: {_some(lost)}")
+            self.complaints.append(f"flushed, and neither stored nor in a journal: {_some(lost)}")
         self.counts.update(
             made=len(self._added), flushed=len(flushed), stored=len(stored),
             in_journals=len(journals), evicted=sum(self._kept.evicted.values()),
@@ -156,7 +156,7 @@ class Books:
             self.counts.update(lost_to_kills=len(gone), lost_in_memory=len(memory))
             most = int(self._flush_s[run.agent] / self._slot_s) + 2 if self._killed(run) else 0
             if len(gone) > most:
-                self.complaints.append(f"{run.agent} lost more than a flush ({most}): {_some(gone)}")
+                self.complaints.append(f"{run.agent} lost more than a flush: {_some(gone)}")
             if len(gone) > 0:
                 self.counts["kills_that_cost"] += 1
 

@@ -67,7 +67,9 @@ class Evil:
     def _kill(self, step: Step, part: Part) -> bool:
         if step.what == "kill indexers":
             both = [self.world.parts[name] for name in self.world.swarm.indexers]
-            return all([self._end(one, signal.SIGKILL, step.for_s) for one in both])
+            return [self._end(one, signal.SIGKILL, step.for_s) for one in both] == [True] * len(
+                both
+            )
         return self._end(part, signal.SIGKILL, step.for_s)
 
     def _stop(self, step: Step, part: Part) -> bool:
@@ -81,7 +83,7 @@ class Evil:
     def _pause(self, step: Step, part: Part) -> bool:
         if not part.signal(signal.SIGSTOP):
             return False
-        self.after(step.for_s, lambda: bool(part.signal(signal.SIGCONT)) and None)
+        self.after(step.for_s, lambda: part.go_on())
         return True
 
     def _cut(self, step: Step, part: Part) -> bool:
@@ -117,8 +119,12 @@ class Evil:
             heapq.heappop(self._later)[2]()
         for part in self.world.parts.values():
             part.mend()
-            part.signal(signal.SIGCONT)
+            part.go_on()
             part.start()
+        # Who never knew of an indexer stays where none is, as it should: here it is told to move.
+        alone = self.world.parts[self.world.swarm.brokers[-1]]
+        alone.end()
+        self.after(5.0, alone.start)
         for name in self.world.swarm.agents:
             if self.world.clockwork(name) == "nobody":
                 self.world.step(name, 0.0)

@@ -1,4 +1,4 @@
-"""The real indexer in a hurry, MUTANT (environment) planted: ``python -m tests.torture.indexer …``."""
+"""The real indexer in a hurry, with the bug that MUTANT (environment) names."""
 
 import os
 import sys

@@ -17,13 +17,19 @@ AGENTS = 8
 FAST = "20"
 
 
+def plant(owner: Any, name: str, bug: Any) -> None:
+    """The bug takes the place of what the owner has under this name."""
+    assert hasattr(owner, name), f"no {name} any more: mend the mutant"
+    setattr(owner, name, bug)
+
+
 # --- in the agent -------------------------------------------------------------------------------
 
 
 def _resend_forgotten() -> None:
     from agent.drain_resend import Resend
 
-    Resend.consider = lambda *_: False  # type: ignore[method-assign]
+    plant(Resend, "consider", lambda *_: False)
 
 
 def _resend_hammers() -> None:
@@ -34,14 +40,14 @@ def _resend_hammers() -> None:
     def hurried(self: Resend, pace: Pace, published_upto: int) -> None:
         begin(self, Pace(0.1, 0.1, 0.1, pace.tries), published_upto)
 
-    Resend.__init__ = hurried  # type: ignore[method-assign]
+    plant(Resend, "__init__", hurried)
 
 
 def _epoch_dropped() -> None:
     from agent import store_epochs
 
     begin = store_epochs.begin
-    store_epochs.begin = lambda *facts: begin(*facts)._replace(name="0" * 16)
+    plant(store_epochs, "begin", lambda *facts: begin(*facts)._replace(name="0" * 16))
 
 
 def _no_window() -> None:
@@ -50,7 +56,7 @@ def _no_window() -> None:
     def room(self: Any, online: bool, now: float) -> int:
         return int(self._most_unacknowledged - len(self._waiting))
 
-    Drain._room = room  # type: ignore[method-assign]
+    plant(Drain, "_room", room)
 
 
 def _puback_is_enough() -> None:
@@ -68,13 +74,13 @@ def _puback_is_enough() -> None:
             if first <= last:
                 self._journal.confirm({epoch.name: [(first - epoch.base, last - epoch.base)]})
 
-    Drain.acknowledged = gone  # type: ignore[method-assign]
+    plant(Drain, "acknowledged", gone)
 
 
 def _same_client() -> None:
     from agent.connection import Connection
 
-    make, kept = Connection._make_client, []
+    make, kept = Connection._make_client, list[Any]()
 
     def again(self: Any, sock: Any) -> Any:
         if not kept:
@@ -89,20 +95,20 @@ def _same_client() -> None:
         client.on_subscribe = self._guarded(self._on_subscribe)
         return client
 
-    Connection._make_client = again  # type: ignore[method-assign]
+    plant(Connection, "_make_client", again)
 
 
 def _agent_resubscription_skipped() -> None:
     from agent.connection import Connection
 
-    subscribe, first = Connection.subscribe, []
+    subscribe, first = Connection.subscribe, list[Any]()
 
     def once(self: Connection, topics: Any, qos: int = 1) -> None:
         if first in ([], [self]):
             first[:] = [self]
             subscribe(self, topics, qos)
 
-    Connection.subscribe = once  # type: ignore[method-assign]
+    plant(Connection, "subscribe", once)
 
 
 # --- in the indexer -----------------------------------------------------------------------------
@@ -119,7 +125,7 @@ def _confirm_before_commit() -> None:
         self._held = held
         return done
 
-    Consumer.commit = late  # type: ignore[method-assign]
+    plant(Consumer, "commit", late)
 
 
 def _no_ack_for_a_duplicate() -> None:
@@ -134,7 +140,7 @@ def _no_ack_for_a_duplicate() -> None:
         self._results = []
         return commit(self, now_ms)
 
-    Consumer.commit = silent  # type: ignore[method-assign]
+    plant(Consumer, "commit", silent)
 
 
 def _late_rip_believed() -> None:
@@ -145,20 +151,20 @@ def _late_rip_believed() -> None:
             record = self._records[message.agent]
             self._records[message.agent] = record._replace(here=False, rip_ms=now_ms)
 
-    Presence.rip = believed  # type: ignore[method-assign]
+    plant(Presence, "rip", believed)
 
 
 def _resubscription_skipped() -> None:
     from indexer.switchboard import Switchboard
 
-    subscribe, known = Switchboard._subscribe, set()
+    subscribe, known = Switchboard._subscribe, set[str]()
 
     def once(self: Any, line: Any) -> None:
         if line.address not in known:
             known.add(line.address)
             subscribe(self, line)
 
-    Switchboard._subscribe = once  # type: ignore[method-assign]
+    plant(Switchboard, "_subscribe", once)
 
 
 IN_AGENT: dict[str, Callable[[], None]] = {

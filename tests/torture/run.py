@@ -85,8 +85,8 @@ class Torture:
         journal.follow(clock.Reading(setting.boot_id, boot_ns, offset_ns, "unknown", None))
         seen.write("S", setting.boot_id)
         for number in range(BACKLOG):
-            body = {"kind": "icmp", "target": "127.0.0.1", "ip": "127.0.0.1", "family": 4,
-                    "ok": True, "sent": 2, "received": 2, "rtts_ms": [0.05, number / 1000]}  # fmt: skip
+            body = {"kind": "icmp", "target": "127.0.0.1", "ok": True, "sent": 2, "received": 2,
+                    "rtts_ms": [0.05, number / 1000]}  # fmt: skip
             back_ms = (BACKLOG - number) * 10
             epoch, seq = journal.add(body, boot_ns - back_ms * 1_000_000)
             seen.write("A", epoch, seq, real_ms - back_ms, fingerprint(body))
@@ -97,7 +97,7 @@ class Torture:
     def _turn(self) -> None:
         self.evil.turn()
         for spy in self.spies:
-            spy.turn(self.heard)
+            spy.turn({} if spy.name == self.world.swarm.brokers[-1] else self.heard)
         time.sleep(TURN_S)
 
     def _until(self, done: Callable[[], bool], for_s: float) -> bool:
@@ -191,8 +191,7 @@ class Torture:
         for part in [*self.world.agents(), *map(self.world.parts.get, self.world.swarm.indexers)]:
             if part is not None:
                 part.end(signal.SIGTERM)
-        for spy in self.spies:
-            spy.turn(self.heard)
+        self._turn()
         self.world.close()
 
     # --- the books ---

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from tests.torture.witness import Line
 
 MOST_BATCHES = 4
-EARLY = 0.5  # a resend may be noted by so much too early: the loop's time is of its turn's beginning
+EARLY = 0.5  # the loop's time is that of its turn's beginning, ours is later by what it did since
 RARE = 5
 
 Number = tuple[str, int]  # epoch, seq

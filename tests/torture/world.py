@@ -107,6 +107,10 @@ class Part:
         self._process.send_signal(what)
         return True
 
+    def go_on(self) -> None:
+        """After a pause; no harm when there was none."""
+        self.signal(signal.SIGCONT)
+
     def cut(self) -> None:
         self.disturbed_s = time.monotonic()
         _run("ip", "link", "set", self._wire, "down")
@@ -173,7 +177,7 @@ class World:
     def _agent(self, name: str, number: int) -> list[str]:
         folder = self.folder / name
         brokers = [f"{self.parts[one].address}:{PORT}" for one in self.swarm.brokers]
-        targets = " ".join(f"127.0.0.{last}" for last in range(1, 9)) + " http://127.0.0.9:9/"
+        targets = " ".join(f"127.0.0.{last}" for last in range(1, 9)) + " http://127.0.0.9/"
         options = ["--flush", "2"] if number % 3 == 1 else []
         if number % 7 == 3:
             options += ["--link", "lte", "--budget", "1000GB"]

@@ -1,0 +1,101 @@
+"""A short torture for every CI run; `make torture` is the long one, `make mutants` the proof."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests import needs
+from tests.torture import plan, traffic, witness
+from tests.torture.run import swarm_of
+from tests.torture.witness import Line
+
+ROOT = Path(__file__).resolve().parent.parent
+FRESH_S = 6.0
+
+
+def _need_a_world() -> None:
+    """Namespaces with disks, bridges and wires of their own."""
+    needs.namespaces()
+    for tool in ("ip", "nsenter", "mount", "mosquitto"):
+        needs.tool(tool)
+    script = "mount -t tmpfs none /mnt && ip link add b type bridge && ip link add v type veth"
+    made = subprocess.run(
+        ["unshare", "--net", "--mount", "sh", "-c", script], capture_output=True, check=False
+    )
+    if made.returncode != 0:
+        needs._absent("bridges, or no mounts, in a namespace")
+
+
+def test_nothing_is_lost_and_nothing_is_there_twice_whatever_breaks() -> None:
+    _need_a_world()
+    words = ["--seed", "1", "--minutes", "0.6", "--agents", "7", "--patience", "240"]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.torture", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        env=os.environ | {"FAST": "15"},
+    )
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_same_seed_breaks_the_same_things() -> None:
+    swarm = swarm_of(20)
+    assert plan.make(7, swarm, 600, 2.0) == plan.make(7, swarm, 600, 2.0)
+    assert plan.make(7, swarm, 600, 2.0) != plan.make(8, swarm, 600, 2.0)
+
+
+def test_everything_is_broken_at_some_time() -> None:
+    whats = {step.what for step in plan.make(7, swarm_of(20), 1800, 2.0)}
+    assert whats == set(plan._EVIL)
+
+
+def _published(at_s: float, *seqs: int, no: int = 1, batch: bool = False) -> Line:
+    ranges = {"e": [[seq, seq] for seq in seqs]}
+    return Line("P", [no, "10.0.0.1", hash(seqs), True, batch, ranges], at_s, 0)
+
+
+def test_a_resend_in_a_hurry_is_noticed() -> None:
+    lines = [_published(0, 1), *(_published(number / 10, 1) for number in range(1, 10))]
+    (said,) = traffic.complaints("a1", traffic.account(lines, FRESH_S))
+    assert "sooner than the policy allows" in said
+
+
+def test_a_resend_at_the_pace_of_the_policy_is_none() -> None:
+    lines = [_published(FRESH_S * number, 1) for number in range(10)]
+    assert traffic.complaints("a1", traffic.account(lines, FRESH_S)) == []
+
+
+def test_a_new_connection_may_publish_again_at_once() -> None:
+    lines = []
+    for number in range(10):
+        lines += [Line("C", [number, "10.0.0.1"], number, 0), _published(number, 1, no=number)]
+    assert traffic.account(lines, FRESH_S).too_soon == 0
+
+
+def test_a_fifth_batch_that_nobody_confirmed_is_noticed() -> None:
+    lines = [_published(number / 10, number, batch=True) for number in range(5)]
+    (said,) = traffic.complaints("a1", traffic.account(lines, FRESH_S))
+    assert "5 batches" in said
+
+
+def test_a_confirmed_batch_makes_room_for_the_next() -> None:
+    lines = []
+    for number in range(10):
+        lines += [
+            _published(number / 10, number, batch=True),
+            Line("K", [{"e": [[number, number]]}], number / 10, 0),
+        ]
+    assert traffic.account(lines, FRESH_S).widest == 1
+
+
+def test_a_witness_is_read_as_it_was_written(tmp_path: Path) -> None:
+    written = witness.Witness(tmp_path / "witness")
+    written.write("A", "e", 1, 2, 3)
+    (line,) = witness.read(tmp_path / "witness")
+    assert (line.kind, line.facts) == ("A", ["e", 1, 2, 3])
