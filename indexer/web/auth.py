@@ -141,7 +141,7 @@ def _account(text: str, where: str) -> Account:
         if kind != "scrypt" or len(found.salt) < 8 or len(found.digest) < 16:
             raise ValueError
         _scrypt("", found)  # the numbers are ones that this machine can do
-    except (ValueError, binascii.Error, MemoryError, OverflowError):
+    except (ValueError, TypeError, MemoryError, OverflowError):
         raise ValueError(f"{where}: the hash of {name} is not scrypt$n$r$p$salt$hash") from None
     return Account(User(name, role), found)
 
