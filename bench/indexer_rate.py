@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from agent import wire
+from agent import batch, wire
 
 AGENTS = 10
 WINDOW_SINGLES = 500
@@ -103,7 +103,7 @@ def results(agent: str, count: int, seed: int) -> list[wire.Result]:
             "kind": "icmp", "target": f"target{seq % 20}.example", "ip": f"192.0.2.{seq % 20}",
             "family": 4, "ok": True, "error": None, "sent": 10, "received": 10, "loss_pct": 0.0,
             "rtts_ms": rtts, "late": 0, "duplicates": 0, "corrupted": 0,
-            "rtt_ms": wire.batch.rtt_summary(rtts) if hasattr(wire, "batch") else None,
+            "rtt_ms": batch.rtt_summary(rtts),
             "link": {"type": "lte", "generation": "4g", "iface": "wwan0", "confidence": 0.9},
             "method": "dgram",
         }  # fmt: skip
