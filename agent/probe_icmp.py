@@ -83,13 +83,13 @@ class Pinger:
         pause = _Pause(stop, self._closed)
         if pause.over():
             return _NOTHING
-        if method == "ping" and program is not None:
-            return ping_command.run(program, plan, pause.over)
-        if method not in ("dgram", "raw"):
-            return _NOTHING._replace(words=("permission",))
         try:
-            return _exchange(method, plan, pause)
-        except PermissionError:
+            if method == "ping" and program is not None:
+                return ping_command.run(program, plan, pause.over)
+            if method in ("dgram", "raw"):
+                return _exchange(method, plan, pause)
+            return _NOTHING._replace(words=("permission",))
+        except (PermissionError, FileNotFoundError):  # what was allowed at the start no longer is
             return _NOTHING._replace(words=("permission",))
         except OSError as error:
             if error.errno in _NO_FAMILY or isinstance(error, socket.gaierror):

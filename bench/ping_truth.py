@@ -68,7 +68,8 @@ def main() -> None:
     options = arguments.parse_args()
     if os.geteuid() != 0 and INSIDE not in os.environ:
         os.environ[INSIDE] = "1"
-        os.execvp("unshare", ["unshare", "-rn", sys.executable, "-m", "bench.ping_truth"])
+        again = [sys.executable, "-m", "bench.ping_truth", *sys.argv[1:]]
+        os.execvp("unshare", ["unshare", "-rn", *again])
     for figure in (loopback, emulated, stalled, processor):
         for line in figure(options.echoes, options.disk):
             print(f"ping truth: {line}", flush=True)
@@ -116,7 +117,7 @@ def emulated(echoes: int, _: str) -> Iterator[str]:
         yield (
             f"link of 40 ms IPv{family}: of {both.ours['sent']} echoes the link lost or altered "
             f"{' or '.join(map(str, lost))}, we say {ours.count(None)}, "
-            f"iputils {iputils.count(None)}; duplicates {both.ours['duplicates']} and {both.iputils['duplicates']}, "
+            f"iputils {iputils.count(None)}; duplicates {both.ours['duplicates']}, "
             f"altered {both.ours['corrupted']}"
         )
 

@@ -258,6 +258,15 @@ def test_a_stopped_ping_ends_its_command_and_tells_nothing(lab: Lab) -> None:
     assert bodies == [Counted((), (), ())]
 
 
+def test_a_ping_that_may_not_be_run_is_a_matter_of_permission(tmp_path: Path) -> None:
+    forbidden = tmp_path / "ping"
+    for program_now in (str(forbidden), str(tmp_path / "gone")):
+        forbidden.write_text("#!/bin/sh\n")
+        forbidden.chmod(0o644)
+        body = pinger(program_now).ping("127.0.0.1", 4)
+        assert (body["ok"], body["error"], body["sent"]) == (False, "permission", 0)
+
+
 def test_a_ping_that_never_ends_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ping_command, "_SPARE_S", 0.2)
     endless = tmp_path / "ping"
