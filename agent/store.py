@@ -19,21 +19,18 @@ The SQL is in ``store_tables``, the rules of time in ``store_epochs``, the way b
 
 import json
 import logging
+import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from agent import losses, store_epochs, store_return, store_tables
-from agent.losses import Loss
+from agent import losses, store_counts, store_epochs, store_evict, store_return, store_tables
 from agent.spans import Spans
+from agent.store_counts import Counts
 from agent.store_epochs import NO_END, Epoch, Epochs
-from agent.store_file import (
-    JournalError,
-    JournalFile,
-    JournalForeign,
-    JournalLocked,
-    JournalNewer,
-)
+from agent.store_evict import Cap, Evicted
+from agent.store_file import JournalError, JournalForeign, JournalLocked, JournalNewer
+from agent.store_home import Home
 from agent.store_settings import Settings
 from agent.store_tables import State, Stored, Tables
 from agent.wire import Result
@@ -59,7 +56,6 @@ FLOOR_MS = 1_735_689_600_000  # 2025-01-01: no time of ours is earlier
 ROWS_PER_FLUSH = 200
 ROWS_IN_MEMORY = 10_000
 ACKS_KEPT = 10_000  # while in memory; a confirmation that is forgotten comes again after a resend
-RETRY_S = 60.0
 ACKS_S = 1.0  # deletions alone wait at least this long: one commit for many confirmations
 INDEXER_SEEN = "indexer_seen"
 
@@ -72,19 +68,6 @@ class Row(NamedTuple):
     seq: int
     boot_ns: int
     body: str
-
-
-class Counts(NamedTuple):
-    """How much is where. ``waiting`` is all that is not confirmed yet, ``buffered`` included."""
-
-    waiting: int
-    buffered: int
-    published: int
-    confirmed: int
-    evicted: int
-    lost: int
-    strays: int
-    bytes: int
 
 
 class Journal:
@@ -103,10 +86,6 @@ class Journal:
     ) -> None:
         self._agent, self._flush_s, self._floor_ms = agent, flush_s, floor_ms
         self._max_rows, self._max_bytes = max_rows, max_bytes
-        self._file = JournalFile(path)
-        self._why: str | None = None  # the disk refuses: we are in memory
-        self._try_at = 0.0
-        self._left = store_return.Left(None, 0, 0, 0)
         self._now = now
         self._reading: Reading | None = None
         self._buffer: list[Stored] = []
@@ -116,8 +95,8 @@ class Journal:
         self._dirty = False
         self._pending_since: float | None = None
         self.generation = 0
-        self._tables: Tables = self._open()
-        self._most_bytes = self._cap_bytes()
+        self._home = Home(path, now)
+        self._most_bytes = self._home.cap_bytes(max_bytes)
         self._state: State = self._tables.state()
         self._settings = Settings(self._tables.settings())
         self._epochs = Epochs(self._tables.epochs(), floor_ms)
@@ -142,7 +121,7 @@ class Journal:
 
     def flush_at(self, now: float) -> float | None:
         """When ``flush`` is due, if nothing else happens."""
-        retry = self._try_at if self._why is not None else None
+        retry = self._home.try_at if self._in_memory else None
         if not self._pending():
             self._pending_since = None
             return retry
@@ -165,7 +144,7 @@ class Journal:
         self._pending_since = None
         if self._pending():
             self._commit()
-        if self._why is not None and now >= self._try_at:
+        if self._in_memory and now >= self._home.try_at:
             self._return_to_file()
 
     def _begin_epoch(self) -> Epoch:
@@ -183,7 +162,7 @@ class Journal:
         self._state = self._state._replace(newest_ms=wall_ms)
 
     def _pending(self) -> bool:
-        unsaved = self._why is None and self._settings.has_unsaved()
+        unsaved = not self._in_memory and self._settings.has_unsaved()
         return bool(self._buffer or len(self._gone) or self._dirty or self._bad or unsaved)
 
     def _commit(self) -> bool:
@@ -201,7 +180,7 @@ class Journal:
     def _write(self) -> None:
         tables, state = self._tables, self._state
         epochs = self._epochs.unsaved()
-        settings = self._settings.unsaved() if self._why is None else {}
+        settings = {} if self._in_memory else self._settings.unsaved()
         with tables.transaction():
             for epoch in epochs:
                 tables.put_epoch(epoch)
@@ -209,18 +188,18 @@ class Journal:
             tables.insert(self._buffer)
             strays = tables.set_aside(self._bad)
             rows = state.rows + len(self._buffer) - confirmed - strays
-            left, loss, evicted = self._evict(rows)
-            emptied = self._emptied([*self._gone, *left])
+            evicted = self._evict(rows)
+            emptied = store_evict.without_rows(tables, self._epochs, [*self._gone, *evicted.gone])
             for base in emptied:
                 tables.drop_epoch(base)
             tables.put_settings(settings)
             state = state._replace(
-                rows=rows - evicted,
+                rows=rows - evicted.rows,
                 confirmed=state.confirmed + confirmed,
-                evicted=state.evicted + evicted,
+                evicted=state.evicted + evicted.rows,
                 strays=state.strays + strays,
                 newest_ms=max(state.newest_ms, self._newest_estimate()),
-                loss=losses.merged(state.loss, loss),
+                loss=losses.merged(state.loss, evicted.loss),
             )
             tables.put_state(state)
         if strays:
@@ -230,10 +209,19 @@ class Journal:
         self._settings.saved(settings)
         self._forget_pending()
 
+    def _evict(self, rows: int) -> Evicted:
+        most = min(self._max_rows, ROWS_IN_MEMORY) if self._in_memory else self._max_rows
+        unknown_ms = max(self._floor_ms, self._state.newest_ms)
+        cap = Cap(most, self._most_bytes)
+        evicted = store_evict.evict(self._tables, self._epochs, rows, cap, unknown_ms)
+        if not self._settings.get(INDEXER_SEEN, False):
+            return evicted._replace(loss=losses.NOTHING)  # nobody ever waited for them
+        return evicted
+
     def _forget_pending(self) -> None:
         self._buffer = []
         self._gone, self._bad, self._dirty = Spans(), set(), False
-        if self._why is None:
+        if not self._in_memory:
             self._acks = []
 
     def _newest_estimate(self) -> int:
@@ -245,42 +233,6 @@ class Journal:
         if epoch is None or epoch.trust not in ("waiting", "unsynced"):
             return 0
         return self._epochs.time_ms(row.epoch, row.boot_ns)
-
-    def _evict(self, rows: int) -> tuple[list[tuple[int, int]], Loss, int]:
-        """Delete the oldest rows until the journal is under its cap; what went, and how many."""
-        cap = self._max_rows if self._why is None else min(self._max_rows, ROWS_IN_MEMORY)
-        gone: list[tuple[int, int]] = []
-        loss, evicted = losses.NOTHING, 0
-        while rows > cap or (rows > 1 and self._tables.used_bytes() > self._most_bytes):
-            chunk = self._tables.rows(0, NO_END, max(rows - cap, min(cap, rows) // 100, 1))
-            if not chunk:
-                break
-            for row in chunk:
-                loss = losses.merged(loss, self._lost_with(row))
-            gone.append((chunk[0].id, chunk[-1].id))
-            evicted += self._tables.delete(gone[-1:])
-            rows -= len(chunk)
-        if not self._settings.get(INDEXER_SEEN, False):
-            loss = losses.NOTHING  # nobody ever waited for them
-        return gone, loss, evicted
-
-    def _lost_with(self, row: Stored) -> Loss:
-        if self._epochs.at(row.epoch) is None:
-            return Loss(1, self._floor_ms, max(self._floor_ms, self._state.newest_ms))
-        try:
-            body = json.loads(store_tables.unpack(row.body))
-        except ValueError:
-            body = {}
-        return losses.of_row(body, self._epochs.time_ms(row.epoch, row.boot_ns))
-
-    def _emptied(self, gone: Sequence[tuple[int, int]]) -> list[int]:
-        """Epochs that were left without a row; the current one stays."""
-        emptied = []
-        for base, end in self._epochs.maybe_empty(gone):
-            first = self._tables.first_id(base)
-            if first is None or first > end:
-                emptied.append(base)
-        return emptied
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -411,126 +363,79 @@ class Journal:
 
     def counts(self) -> Counts:
         """How much is where."""
-        state, first_id = self._state, self.oldest_id()
-        committed = self._buffer[0].id - 1 if self._buffer else self._last_id
-        unpublished = 0
-        if first_id is not None:
-            unpublished = max(0, committed - max(state.published_upto, first_id - 1))
-        waiting = max(0, state.rows - sum(last - first + 1 for first, last in self._gone))
         try:
             used_bytes = self._tables.used_bytes()
         except sqlite3.Error:
             used_bytes = 0
-        return Counts(
-            waiting=waiting + len(self._buffer),
+        committed = self._buffer[0].id - 1 if self._buffer else self._last_id
+        return store_counts.counted(
+            self._state,
+            gone=sum(last - first + 1 for first, last in self._gone),
             buffered=len(self._buffer),
-            published=max(0, waiting - unpublished),
-            confirmed=state.confirmed,
-            evicted=state.evicted,
-            lost=state.loss.results,
-            strays=state.strays,
-            bytes=used_bytes,
+            ends=(self.oldest_id(), committed),
+            used_bytes=used_bytes,
         )
 
     def facts(self) -> dict[str, Any]:
         """What ``agent/<agent>`` tells of the journal."""
         counts = self.counts()
         facts: dict[str, Any] = {
-            "in": "file" if self._why is None else "memory",
+            "in": "memory" if self._in_memory else "file",
             "waiting": counts.waiting,
             "published": counts.published,
             "confirmed": counts.confirmed,
             "evicted": counts.evicted,
             "lost": counts.lost,
         }
-        if self._why is not None:
-            facts["memory"] = self._why
-        if self._file.aside is not None:
-            facts["set_aside"] = self._file.aside.rsplit("/", 1)[-1]
+        if self._home.refusal is not None:
+            facts["memory"] = self._home.refusal
+        if self._home.aside is not None:
+            facts["set_aside"] = os.path.basename(self._home.aside)
         if counts.strays:
             facts["strays"] = counts.strays
         return facts
 
     def close(self) -> None:
         """Let go of the file. What was not flushed is lost."""
-        self._tables.close()
-        self._file.close()
+        self._home.close()
 
     # --- the disk refuses, and takes again --------------------------------------------------------
 
-    def _open(self) -> Tables:
-        try:
-            tables = self._file.open()
-        except (sqlite3.Error, OSError) as error:
-            return self._to_memory(error)
-        except JournalError:
-            self._file.close()
-            raise
-        return tables
+    @property
+    def _in_memory(self) -> bool:
+        return self._home.refusal is not None
 
-    def _cap_bytes(self) -> int:
-        if self._why is not None:
-            return self._max_bytes
-        return min(self._max_bytes, self._file.most_bytes(self._tables.used_bytes()))
+    @property
+    def _tables(self) -> Tables:
+        return self._home.tables
 
-    def _to_memory(self, error: Exception) -> Tables:
-        self._why = str(error)
-        self._try_at = self._now + RETRY_S
-        log.warning("the disk refuses the journal (%s): results are kept in memory", error)
-        return store_tables.in_memory()
-
-    def _refused(self, error: sqlite3.Error, last_resort: bool = False) -> None:
-        """The tables failed: begin anew beside a corrupt file, or go on in memory."""
-        if self._why is not None:
-            raise error
-        self._tables.close()
+    def _refused(self, error: sqlite3.Error, give_up_file: bool = False) -> None:
+        """The tables failed, and are others now, and empty: go on with what is buffered."""
         floor = self._buffer[0].id - 1 if self._buffer else self._last_id
-        self._left = store_return.Left(
-            self._state.journal, floor, self._handed, self._state.published_upto
-        )
-        tables: Tables | None = None
-        if store_tables.is_corrupt(error) and not last_resort:
-            try:
-                tables = self._file.begin_anew(error)
-                self._settings.none_saved()
-            except (sqlite3.Error, OSError) as worse:
-                log.warning("the journal cannot be set aside (%s)", worse)
-        self._tables = tables or self._to_memory(error)
-        self._state = self._state._replace(
-            journal=self._tables.state().journal, rows=0, published_upto=floor
-        )
+        state = self._state
+        left = store_return.Left(state.journal, floor, self._handed, state.published_upto)
+        self._home.refused(error, left, self._now, give_up_file=give_up_file)
+        if self._home.refusal is None:
+            self._settings.none_saved()
+            self._acks = []
+        journal = self._tables.state().journal
+        self._state = state._replace(journal=journal, rows=0, published_upto=floor)
         self._epochs.keep_only({row.epoch for row in self._buffer})
         self._gone, self._bad, self._dirty = Spans(), set(), True
         self.generation += 1
 
     def _return_to_file(self) -> None:
         """Move everything from memory to the file, if it takes it."""
-        self._try_at = self._now + RETRY_S
-        try:
-            file = self._file.open()
-        except (sqlite3.Error, OSError, JournalError) as error:
-            self._why = str(error)
+        news = self._settings.unsaved()
+        moved = self._home.take_back(self._state, self._acks, news, self._now)
+        if moved is None:
             return
-        try:
-            news = self._settings.unsaved()
-            state, shift = store_return.move(
-                self._tables, file, self._state, self._left, self._acks, news
-            )
-        except sqlite3.Error as error:
-            self._why = str(error)
-            file.close()
-            return
-        self._moved(file, state, shift, news)
-
-    def _moved(self, file: Tables, state: State, shift: int, news: dict[str, str]) -> None:
-        log.warning("the disk takes the journal again: results are kept in the file")
-        self._tables.close()
-        self._tables, self._state, self._why = file, state, None
-        self._most_bytes = self._cap_bytes()
+        self._state, shift = moved
+        self._most_bytes = self._home.cap_bytes(self._max_bytes)
         self._last_id += shift
         self._handed += shift
-        self._epochs.reload(file.epochs())
+        self._epochs.reload(self._tables.epochs())
         self._settings.saved(news)
-        self._settings.adopt(file.settings())
+        self._settings.adopt(self._tables.settings())
         self._acks = []
         self.generation += 1

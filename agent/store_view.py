@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import sqlite_utils
 
 from agent import store_epochs, store_tables, wire
+from agent.store_counts import published
 from agent.store_epochs import Epoch
 from agent.store_tables import Stored, Tables
 
@@ -51,12 +52,9 @@ class View:
             first_id = self._tables.first_id()
             epochs = {epoch.base: epoch for epoch in self._tables.epochs()}
             ends = [self._time_at(id_, epochs) for id_ in (first_id, last_id) if id_]
-            unpublished = 0
-            if first_id is not None:
-                unpublished = max(0, last_id - max(state.published_upto, first_id - 1))
             return ViewCounts(
                 waiting=state.rows,
-                published=max(0, state.rows - unpublished),
+                published=published(state.rows, first_id, last_id, state.published_upto),
                 confirmed=state.confirmed,
                 evicted=state.evicted,
                 lost=state.loss.results,
