@@ -99,9 +99,7 @@ def judged(request: Request) -> Response:
 def chart(request: Request) -> Response:
     target, agent, span = target_of(request), agent_of(request), range_of(request)
     found = charts_of(house_of(request), span, target, agent)
-    shown = [one._asdict() | {"marks": [mark._asdict() for mark in one.marks]} for one in found]
-    for one in shown:
-        one["rows"] = [row._asdict() for row in one["rows"]]
+    shown = [charts.as_json(one) for one in found]
     return JSONResponse({"target": target, "range": span.word, "charts": shown})
 
 

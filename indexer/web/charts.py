@@ -11,6 +11,9 @@ _HOUR_S, _DAY_S = 3600, 86_400
 PHASES = ("resolve", "connect", "tls", "ttfb", "transfer")
 _MARKS = 12  # more changes than that are told in words, not drawn
 _ROWS = 12
+_NOTHING = Bucket(
+    *("", "", "", 0, 0, 0, 0, 0, 0), *(None, None, None, None, None, None, None), {}, {}, (), ()
+)
 _GAP_S = 900  # the line breaks where nothing was measured for longer
 NAMES = {
     "icmp": "Ping",
@@ -76,7 +79,20 @@ class Chart(NamedTuple):
     columns: dict[str, list[Any]]  # x in seconds; null rows break the line
     phases: dict[str, list[float | None]]  # http: medians, along x
     marks: list[Mark]
-    rows: list[Row]
+    buckets: list[Bucket]
+
+    @property
+    def rows(self) -> list[Row]:
+        """The same in at most a dozen lines."""
+        size = -(-len(self.buckets) // _ROWS)
+        return [_row(self.buckets[at : at + size]) for at in range(0, len(self.buckets), size)]
+
+
+def as_json(chart: Chart) -> dict[str, Any]:
+    """The chart for programs, and for what draws it."""
+    found = chart._asdict() | {"marks": [mark._asdict() for mark in chart.marks]}
+    del found["buckets"]
+    return found
 
 
 def charts(buckets: Iterable[Bucket], span: Range, now_ms: int) -> list[Chart]:
@@ -104,7 +120,7 @@ def _chart(buckets: list[Bucket], span: Range, until_s: int) -> Chart:
         columns=_columns(points),
         phases=_phases(points) if first.kind == "http" else {},
         marks=changes if len(changes) <= _MARKS else [],
-        rows=_rows(buckets),
+        buckets=buckets,
     )
 
 
@@ -122,13 +138,18 @@ def _with_gaps(buckets: list[Bucket]) -> list[tuple[int, Bucket | None]]:
 
 
 def _columns(points: list[tuple[int, Bucket | None]]) -> dict[str, list[Any]]:
-    found = [bucket for _, bucket in points]
+    """Whole columns at a time: a page of a large swarm has ten thousand points."""
+    found = [_NOTHING if bucket is None else bucket for _, bucket in points]
+    fields = dict(zip(Bucket._fields, zip(*found, strict=True), strict=True))
     columns: dict[str, list[Any]] = {"x": [at_s for at_s, _ in points]}
     for name in ("median", "p10", "p25", "p75", "p90"):
-        field = f"{name}_ms"
-        columns[name] = [None if one is None else _round(getattr(one, field)) for one in found]
-    columns["loss_pct"] = [None if one is None else _round(one.loss_pct) for one in found]
-    columns["probes"] = [0 if one is None else one.count for one in found]
+        values = fields[f"{name}_ms"]
+        columns[name] = [None if value is None else round(value, 2) for value in values]
+    columns["loss_pct"] = [
+        round(100 * (sent - received) / sent, 2) if sent else None
+        for sent, received in zip(fields["sent"], fields["received"], strict=True)
+    ]
+    columns["probes"] = list(fields["count"])
     return columns
 
 
@@ -179,11 +200,6 @@ def _changed(changes: list[Mark]) -> str:
     parts = [(links, "change of link", "changes of link")]
     parts += [(len(changes) - links, "new address", "new addresses")]
     return ", ".join(f"{n} {one if n == 1 else many}" for n, one, many in parts if n)
-
-
-def _rows(buckets: list[Bucket]) -> list[Row]:
-    size = -(-len(buckets) // _ROWS)
-    return [_row(buckets[at : at + size]) for at in range(0, len(buckets), size)]
 
 
 def _row(part: list[Bucket]) -> Row:
