@@ -1,7 +1,8 @@
 """What the loop does now and then: presence, lists, the lease, roll-ups, retention, judging.
 
 Each chore is short. Judging is not: it reads hours of results, so it runs on a thread of its own,
-at most one at a time, and comes back to the loop as an event. StoreDown goes to the caller.
+at most one at a time, and comes back to the loop as an event. Dropping what is too old has a thread
+of its own as well. StoreDown of all others goes to the caller.
 """
 
 import logging
@@ -14,6 +15,7 @@ from indexer import share
 from indexer.config import Config
 from indexer.desk import Change, Desk, Live
 from indexer.leader import ADVISE_MS, Advice, Leader, advise, new_salt
+from indexer.learnt import Learnt
 from indexer.lists import Lists, Write
 from indexer.presence import Presence
 from indexer.store import Store, StoreDown
@@ -60,6 +62,7 @@ class Chores:
         self.leader = Leader(config.name, store)
         self._done_s: dict[str, float] = {"retain": time.monotonic()}
         self._led = False
+        self._learnt = Learnt(store)
         self._judging = False
         self._judge_ms = 0
         self._rollup_pause_s = ROLLUP_S
@@ -157,7 +160,7 @@ class Chores:
         begun_s = time.monotonic()
         advice: Advice | None = None
         try:
-            advice = advise(self._store, now_ms)
+            advice = advise(self._store, now_ms, self._learnt.before(now_ms))
         except StoreDown as error:
             log.debug("not judged: %s", error)
         except Exception:
@@ -171,7 +174,15 @@ class Chores:
         self._rollup_pause_s = time.monotonic() - begun_s if left else ROLLUP_S
 
     def _retain(self, now_ms: int) -> None:
-        dropped = self._store.retain(now_ms, self._config.keep_raw_ms)
+        threading.Thread(target=self._drop, args=(now_ms,), name="retain", daemon=True).start()
+
+    def _drop(self, now_ms: int) -> None:
+        """On its own thread: after a shorter --keep it takes minutes; results get in between."""
+        try:
+            dropped = self._store.retain(now_ms, self._config.keep_raw_ms)
+        except StoreDown as error:
+            log.debug("nothing dropped: %s", error)
+            return
         if dropped:
             log.info("%d results were older than what is kept", dropped)
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NoReturn
 
 from agent import wire
 from indexer import config, verdict
+from indexer.learnt import Learnt
 from indexer.store import Store, StoreDown, StoreRefused, open_store
 
 COMMANDS = ("run", "verdict", "export", "replay", "backup")
@@ -130,7 +131,8 @@ def _verdict(flags: argparse.Namespace) -> int:
     store = _existing(flags.store)
     now_ms = _now_ms()
     results = store.results(now_ms - verdict.HORIZON_MS, now_ms + 1)
-    picture = verdict.Picture(results, store.agents(), now_ms)
+    usual = Learnt(store).before(now_ms)
+    picture = verdict.Picture(results, store.agents(), now_ms, usual)
     if flags.agent is not None and flags.agent not in picture.agents:
         raise BadInput(f"nothing is known of an agent {flags.agent}")
     answer = verdict.judge(picture, flags.target, flags.agent)

@@ -117,7 +117,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 def _checked(values: Mapping[str, Any]) -> Config:
     listen = _address(_text(values, "listen"))
     config = Config(
-        brokers=_brokers(values["brokers"], tls=values["cert"] is not None),
+        brokers=_brokers(values["brokers"], tls=bool(values["cert"] or values["ca"])),
         store=_text(values, "store"),
         listen=listen,
         name=_name(values["name"]),

@@ -47,7 +47,7 @@ class Leases(Protocol):
     def lease(self, what: str, holder: str, now_ms: int, ttl_ms: int) -> bool: ...
 
 
-def advise(store: Store, now_ms: int, baselines: Any = None) -> Advice:
+def advise(store: Store, now_ms: int, baselines: verdict.Baselines | None = None) -> Advice:
     """Reads the store and judges. Takes a while: not on the loop's thread. StoreDown."""
     probers: dict[str, set[str]] = {}
     results = store.results(now_ms - verdict.HORIZON_MS, now_ms + 1)

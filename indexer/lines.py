@@ -2,7 +2,8 @@
 
 Pure but for making the Connection. A line that is lost is dialled again after a random part of a
 pause that doubles from FIRST_S to LAST_S (full jitter). Version 5, then 3.1.1 once the broker says
-that it does not know 5, or has closed twice before its CONNACK; that is remembered for a day.
+that it does not know 5, has closed twice before its CONNACK, or stays silent instead of sending
+one (amqtt); that is remembered for a day.
 """
 
 import random
@@ -81,8 +82,9 @@ class Line:
     def refused(self, event: Refused, now_s: float, now_ms: int) -> None:
         """It never opened; an older version of MQTT may be what is missing."""
         self._closed_early += event.stage == "closed"
-        unsupported = event.code == connection.UNSUPPORTED_VERSION
-        if self.version(now_s) == "5" and (unsupported or self._closed_early >= 2):
+        told = event.code == connection.UNSUPPORTED_VERSION
+        silent = event.stage == "connack" and event.code is None
+        if self.version(now_s) == "5" and (told or silent or self._closed_early >= 2):
             self._older_until_s = now_s + VERSION_S
             self._closed_early = 0
         self._lost(event.reason, now_s, now_ms)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import cached_property
 
 from indexer import verdict
+from indexer.learnt import Learnt
 from indexer.store import AgentRecord, Store
 from indexer.verdict import Answer, Headline, Pair, Picture
 
@@ -66,6 +67,7 @@ class Lookout:
         self.wall_ms = wall_ms
         self._monotonic = monotonic
         self._lock = threading.Lock()
+        self._learnt = Learnt(store)
         self._moment: Moment | None = None
         self._until_s = 0.0
 
@@ -94,7 +96,8 @@ class Lookout:
             for record in agents.values()
             if record.agent in heard or record.seen_ms >= now_ms - _REMEMBERED_MS
         ]
-        return Moment(Picture(results, recent, now_ms), agents)
+        usual = self._learnt.before(now_ms)
+        return Moment(Picture(results, recent, now_ms, usual), agents)
 
 
 def is_simulated(record: AgentRecord | None) -> bool:
