@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 
 MAX_INT = 2**63 - 1
 
-# Only payloads that hold one of these can break a promise: a long run of digits, an exponent, a
+# Only payloads that hold one of these can break a promise: a long number, one with an exponent, a
 # surrogate. The plain C scanner reads all others at full speed.
-_SUSPECT = re.compile(rb"\d{16}|\d[eE]|\\u[dD][89a-fA-F]")
+_SUSPECT = re.compile(rb"(?:^|[\[:,\s-])\d[\d.]*(?:\d{15}|[eE])|\\u[dD][89a-fA-F]")
 
 
 class JsonError(ValueError):

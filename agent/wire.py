@@ -16,6 +16,8 @@ VERSION = 1
 MAX_PAYLOAD_BYTES = 128 * 1024
 MAX_BATCH_BYTES = 64 * 1024
 MAX_ACK_RANGES = 256
+MIN_TIME_MS = -62_135_596_800_000  # the years 1
+MAX_TIME_MS = 253_402_300_799_999  # to 9999, as RFC 3339 can say them
 CLOCKS = ("ntp", "indexer", "unknown", "unsynced")
 
 WATCH = "watch"
@@ -451,9 +453,8 @@ def _checked(result: Result) -> Result:
     _epoch(result.epoch)
     if type(result.seq) is not int or not 1 <= result.seq <= strict_json.MAX_INT:
         raise WireError(f"no such seq: {result.seq!r:.40}")
-    if type(result.time_ms) is not int:
-        raise WireError("a time that is not a number")
-    rfc3339(result.time_ms)
+    if type(result.time_ms) is not int or not MIN_TIME_MS <= result.time_ms <= MAX_TIME_MS:
+        raise WireError(f"no such time: {result.time_ms!r:.40}")
     if result.clock not in CLOCKS:
         raise WireError(f"no such clock: {result.clock!r:.40}")
     age = result.clock_age_s
