@@ -16,14 +16,17 @@ TOO_DEAR_OR_UNSAFE = (
     *("ctypes", "asyncio", "xml", "multiprocessing", "email", "http.server", "pickle"),
     *("importlib.metadata", "pkg_resources", "concurrent"),
 )
-GROUND_FLOOR = {"wire", "batch", "strict_json", "targets", "dial", "connection", "mqtt_events"}
+GROUND_FLOOR = {"wire", "result", "batch", "strict_json", "targets"} | {
+    *("dial", "connection", "mqtt_events"),
+}
 FOR_THE_INDEXER = {"agent.wire", "agent.batch", "agent.strict_json", "agent.targets"} | {
     "agent.connection"
 }
 
 # Rooms that decide and do not do: none of them can wait, send, open or run anything.
 PURE = (
-    *("schedule", "wire", "batch", "strict_json", "targets", "linkguess", "drain", "budget"),
+    *("schedule", "wire", "result", "batch", "strict_json", "targets", "linkguess", "drain"),
+    "budget",
     *("brokers", "watch", "icmp_packet", "http_message", "spans", "losses", "about"),
 )
 IO = {"socket", "ssl", "select", "threading", "subprocess", "queue", "os", "sqlite3"} | {
