@@ -13,7 +13,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from agent import about, brokers, cli, clock, drain, prober, store, swarming_agent, uplink, wire
+from agent import (
+    about,
+    brokers,
+    cli,
+    clock,
+    drain,
+    prober,
+    store,
+    store_home,
+    swarming_agent,
+    uplink,
+    wire,
+)
 from agent.connection import Connection
 from tests import fast_agent
 from tests.torture import mutants
@@ -44,7 +56,7 @@ def hurry() -> None:
     for module, names in {
         clock: ("INDEXER_AFTER_S", "UNSYNCED_AFTER_S", "ASK_EVERY_S", "ASK_AGAIN_S"),
         brokers: ("STEADY_S", "SHORT_LIFE_S", "TAKEOVERS_WITHIN_S", "TAKEOVER_WAIT_S"),
-        store: ("RETRY_S",),
+        store_home: ("RETRY_S",),
         about: ("EVERY_MS",),
     }.items():
         for name in names:
@@ -79,8 +91,8 @@ class Watched:
 
     def _journal(self) -> None:
         witness, box, journal = self._witness, self._box, store.Journal
-        add, write, moved = journal.add, journal._write, journal._moved
-        to_memory, confirm = journal._to_memory, journal.confirm
+        add, write, confirm = journal.add, journal._write, journal.confirm
+        take_back, to_memory = store_home.Home.take_back, store_home.Home._memory
 
         def added(self: store.Journal, body: Mapping[str, Any], boot_ns: int) -> tuple[str, int]:
             epoch, seq = add(self, body, boot_ns)
@@ -91,15 +103,17 @@ class Watched:
             had = bool(self._buffer)
             write(self)
             if had:
-                witness.write("F", "file" if self._why is None else "memory")
+                witness.write("F", "memory" if self._in_memory else "file")
 
-        def returned(self: store.Journal, *rest: Any) -> None:
-            moved(self, *rest)
-            witness.write("D")
+        def returned(self: store_home.Home, *rest: Any) -> Any:
+            moved = take_back(self, *rest)
+            if moved is not None:
+                witness.write("D")
+            return moved
 
-        def refused(self: store.Journal, error: Exception) -> Any:
+        def refused(self: store_home.Home, error: Exception, now: float) -> Any:
             witness.write("M", str(error))
-            return to_memory(self, error)
+            return to_memory(self, error, now)
 
         def heard(
             self: store.Journal, ranges: Mapping[str, Sequence[tuple[int, int]]]
@@ -108,7 +122,7 @@ class Watched:
             return confirm(self, ranges)
 
         replace(journal, add=added, _write=written, confirm=heard)
-        replace(journal, _moved=returned, _to_memory=refused)
+        replace(store_home.Home, take_back=returned, _memory=refused)
 
     def _connection(self) -> None:
         witness, numbers, publish = self._witness, self._numbers, Connection.publish

@@ -188,9 +188,11 @@ class Torture:
         return rows
 
     def _stop_all(self) -> None:
-        for part in [*self.world.agents(), *map(self.world.parts.get, self.world.swarm.indexers)]:
-            if part is not None:
-                part.end(signal.SIGTERM)
+        ending = [*self.world.agents(), *(self.world.parts[n] for n in self.world.swarm.indexers)]
+        for part in ending:
+            part.signal(signal.SIGTERM)
+        for part in ending:
+            part.end(signal.SIGTERM)
         self._turn()
         self.world.close()
 

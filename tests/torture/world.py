@@ -25,6 +25,7 @@ SMALL_DISK = "1536k"
 STORE_DISK = "512m"
 PORT = 1883
 CUT_OFF_DAYS = 40
+KEEP_DAYS = "3650"  # a box that never knew the time says the year it was built
 NS_PER_S = 1_000_000_000
 
 
@@ -172,7 +173,8 @@ class World:
     def _indexer(self, name: str) -> list[str]:
         brokers = [f"{self.parts[one].address}:{PORT}" for one in self.swarm.brokers[:-1]]
         return [sys.executable, "-m", "tests.torture.indexer", "run", *brokers,
-                "--store", f"sqlite:{self.store}", "--listen", "off", "--name", name]  # fmt: skip
+                "--store", f"sqlite:{self.store}", "--keep", KEEP_DAYS, "--listen", "off",
+                "--name", name]  # fmt: skip
 
     def _agent(self, name: str, number: int) -> list[str]:
         folder = self.folder / name
