@@ -19,6 +19,7 @@ from typing import Any
 
 from agent import wire
 from agent.store_view import ViewError, view
+from indexer.store_sqlite import SqliteStore
 from tests import needs
 from tests.indexers import Client
 from tests.netlab import Namespace
@@ -142,7 +143,12 @@ class Box:
 
     def wait_rows(self, count: int) -> list[dict[str, Any]]:
         """Once so many rows are in the file."""
-        wait_for(lambda: len(self.rows()) >= count, _WAIT_S, f"{count} rows; its log:\n{self.log}")
+
+        def come() -> bool:
+            assert self.runs, f"the agent has ended:\n{self.log}"
+            return len(self.rows()) >= count
+
+        wait_for(come, _WAIT_S, f"{count} rows")
         return self.rows()
 
 
@@ -180,3 +186,56 @@ def about(client: Client, agent: str = "box") -> dict[str, Any]:
     message = wire.read(wire.agent_topic(agent), said[-1])
     assert isinstance(message, wire.About)
     return message.facts
+
+
+class IndexerProcess:
+    """An indexer as a process, without its page, and what its store has."""
+
+    def __init__(self, folder: Path, *ports: int, more: tuple[str, ...] = ()) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._path, self._log = folder / "store.db", folder / "indexer.log"
+        self._command = [sys.executable, "-m", "indexer.cli", "run"]
+        self._command += [f"127.0.0.1:{port}" for port in ports]
+        self._command += ["--store", f"sqlite:{self._path}", "--listen", "off", *more]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> IndexerProcess:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+
+    def start(self) -> None:
+        with open(self._log, "ab") as log:
+            self._process = subprocess.Popen(
+                self._command, stdout=log, stderr=log, cwd=ROOT, env=environ(1)
+            )
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def stored(self, agent: str = "box") -> list[wire.Result]:
+        """Every row that the store has of this agent; one that is stored twice would be twice."""
+        if not self._path.exists():
+            return []
+        store = SqliteStore(str(self._path))
+        try:
+            return list(store.results(0, 1 << 50, agent=agent))
+        finally:
+            store.close()
+
+
+def complete(results: list[wire.Result]) -> bool:
+    """Of each epoch every seq from 1 on, once."""
+    epochs: dict[str, list[int]] = {}
+    for result in results:
+        epochs.setdefault(result.epoch, []).append(result.seq)
+    return all(sorted(seqs) == list(range(1, len(seqs) + 1)) for seqs in epochs.values())

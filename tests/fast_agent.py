@@ -15,7 +15,7 @@ from agent import (
     ladder,
     probing,
     schedule,
-    store,
+    store_home,
     swarming_agent,
     uplink,
     watch,
@@ -47,7 +47,7 @@ def shorten() -> None:
     ladder.first_hop = first_hop  # type: ignore[assignment]
     probing.FIND_HOP_AGAIN_S /= FACTOR
     watch.SETTLE_S /= FACTOR
-    store.RETRY_S /= FACTOR
+    store_home.RETRY_S /= FACTOR
     brokers.FIRST_WAIT_S /= FACTOR
     brokers.LONGEST_WAIT_S /= FACTOR
     brokers.NO_INDEXER_S /= FACTOR
