@@ -12,15 +12,14 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from indexer.desk import Busy, Desk, ListRefused
 from indexer.store import Store, StoreDown
-from indexer.web import api, live, openapi, pages
+from indexer.web import api, guard, live, openapi, pages
 from indexer.web.auth import Gate
-from indexer.web.guard import Guard
 from indexer.web.house import House
 from indexer.web.moment import Lookout
 from indexer.web.render import page
@@ -57,12 +56,13 @@ def app(store: Store, desk: Desk) -> Starlette:
             *(Route(f"/static/uplot/{name}", _file(uplot_folder() / name)) for name in UPLOT),
             Mount("/static", StaticFiles(packages=[("indexer.web", "static")])),
         ],
-        middleware=[Middleware(Guard, gate=gate)],
+        middleware=[Middleware(guard.Guard, gate=gate)],
         exception_handlers={
             HTTPException: _refused,
             StoreDown: _busy,
             Busy: _busy,
             ListRefused: _refused_list,
+            Exception: _broken,
         },
     )
     made.state.house = House(store, desk, Lookout(store))
@@ -94,6 +94,12 @@ async def _busy(request: Request, error: Exception) -> Response:
 
 async def _refused_list(request: Request, error: Exception) -> Response:
     return _told(request, 400, str(error))
+
+
+async def _broken(request: Request, error: Exception) -> Response:
+    """Our own fault; the log has the rest. It does not pass the Guard on its way out."""
+    line = "Something broke here; the indexer's log says what.\n"
+    return PlainTextResponse(line, 500, guard.HEADERS | {"cache-control": "no-store"})
 
 
 def _told(request: Request, status: int, line: str) -> Response:

@@ -31,6 +31,7 @@ from indexer.web.moment import Moment
 from indexer.web.render import page
 
 _COLUMNS = 40  # agents side by side in the overview; the worst first
+_APART, _APART_MS = 10, 7 * 86_400_000
 _CHARTS = 4  # agents drawn on a target's page at once
 
 
@@ -140,6 +141,7 @@ def agent(request: Request) -> Response:
         span=span,
         scope=scope,
         own_list=house.desk.lists().get(scope),
+        apart=_apart(house, record.agent),
     )
 
 
@@ -219,6 +221,16 @@ def _worst(moment: Moment, agent: str) -> tuple[int, int]:
     """How many of its targets are bad now, of how many."""
     pairs = _targets(moment, agent)
     return sum(pair.state in BAD for pair in pairs), len(pairs)
+
+
+def _apart(house: House, agent: str) -> list[str]:
+    """The newest results of a clock that was not set, in words."""
+    now_ms = house.lookout.wall_ms()
+    found = house.store.results(
+        now_ms - _APART_MS, now_ms, agent=agent, limit=200, newest_first=True
+    )
+    unsynced = [words.ticker(one, False) for one in found if one.clock == "unsynced"]
+    return unsynced[:_APART]
 
 
 def _who_looked(house: House, span: charts.Range, target: str) -> list[str]:

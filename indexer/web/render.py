@@ -12,6 +12,7 @@ from starlette.responses import HTMLResponse, Response
 
 from agent import wire
 from indexer import references
+from indexer.verdict.answers import ISP, ME, PARTIES, PATH, SERVICE
 from indexer.verdict.sentences import ms
 from indexer.web import charts, words
 from indexer.web.auth import User
@@ -21,6 +22,8 @@ from indexer.web.moment import is_simulated
 _UTC_TIME = re.compile(r"(?:(\d\d [A-Z][a-z]{2}) )?(\d\d:\d\d) UTC")
 # Each state has a sign of its own besides its colour.
 SIGNS = {"fine": "●", "slow": "▲", "lossy": "◆", "down": "✕", "no data": "○", "absent": "–"}
+
+_PARTIES = {ME: "you", ISP: "the provider", PATH: "the path", SERVICE: "the service"}
 
 
 def page(request: Request, template: str, status: int = 200, **shown: Any) -> Response:
@@ -69,6 +72,11 @@ def rest(text: str) -> str:
     return text.partition(". ")[2]
 
 
+def parties(struck: frozenset[str]) -> str:
+    """ "you, the provider" """
+    return ", ".join(_PARTIES[party] for party in PARTIES if party in struck)
+
+
 def _moment(found: re.Match[str], now: datetime) -> datetime | None:
     """A sentence leaves out what is today's; it is never of the future."""
     day, clock = found.groups()
@@ -113,7 +121,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {"ms": ms, "moment": moment_of, "timed": timed, "state": state}
-    made.filters |= {"opening": opening, "rest": rest}
+    made.filters |= {"opening": opening, "rest": rest, "parties": parties}
     made.filters |= {"link": words.link_of, "quoted": lambda text: quote(text, safe="")}
     made.globals |= {
         "target_url": target_url,

@@ -79,7 +79,7 @@ function losses(plot, chart) {
 }
 
 function marks(plot, chart) {
-  const { left, top, height } = plot.bbox;
+  const { left, top, width, height } = plot.bbox;
   plot.ctx.save();
   plot.ctx.strokeStyle = plot.ctx.fillStyle = colour("mark");
   plot.ctx.setLineDash([4, 4]);
@@ -91,7 +91,9 @@ function marks(plot, chart) {
     plot.ctx.moveTo(x, top);
     plot.ctx.lineTo(x, top + height);
     plot.ctx.stroke();
-    plot.ctx.fillText(mark.text, x + 4, top + (12 + 13 * (number % 3)) * devicePixelRatio);
+    const fits = x + 4 + plot.ctx.measureText(mark.text).width < left + width;
+    plot.ctx.textAlign = fits ? "left" : "right";
+    plot.ctx.fillText(mark.text, fits ? x + 4 : x - 4, top + (12 + 13 * (number % 3)) * devicePixelRatio);
   });
   plot.ctx.restore();
 }
