@@ -52,15 +52,16 @@ def rules(factor: float) -> drain.Rules:
 def hurry() -> None:
     """What fast_agent leaves alone, and the torture needs shorter too."""
     factor = fast_agent.FACTOR
-    fast_agent.shorten()
-    for module, names in {
+    wanted = {
         clock: ("INDEXER_AFTER_S", "UNSYNCED_AFTER_S", "ASK_EVERY_S", "ASK_AGAIN_S"),
         brokers: ("STEADY_S", "SHORT_LIFE_S", "TAKEOVERS_WITHIN_S", "TAKEOVER_WAIT_S"),
         store_home: ("RETRY_S",),
         about: ("EVERY_MS",),
-    }.items():
-        for name in names:
-            setattr(module, name, getattr(module, name) / factor)
+    }
+    plain = [(one, name, getattr(one, name)) for one, names in wanted.items() for name in names]
+    fast_agent.shorten()
+    for module, name, value in plain:
+        setattr(module, name, value / factor)
     brokers.NO_INDEXER_S = NO_INDEXER_S
     vars(uplink)["Drain"] = functools.partial(drain.Drain, rules=rules(factor))
     vars(uplink)["Connection"] = functools.partial(
