@@ -45,7 +45,7 @@ _NO_ROOM = (errno.ENOBUFS, errno.EAGAIN, errno.ENOMEM, errno.EMSGSIZE)
 
 _SEND_TRIES = 3
 _MOST_WAITING = 4096  # packets held for the caller; a flood beyond them costs the oldest
-_MOST_AT_ONCE = 256
+_MOST_AT_THE_END = 1024
 _OLDEST_STAMP_NS = 2_000_000_000  # an older one only if the wall clock was stepped
 _CLOSE_READINGS_NS = 20_000
 _UNEXPLAINED_S = 0.01
@@ -138,6 +138,10 @@ class Receiver(threading.Thread):
         self._socket, self._method, self._family = sock, method, family
         self._wake = os.eventfd(0)
 
+    def waiting(self) -> int:
+        """How many packets wait to be read as messages."""
+        return len(self._arrivals)
+
     def messages(self) -> list[Message]:
         """What has arrived since the last call, and is about echoes. For the calling thread."""
         found = []
@@ -157,33 +161,26 @@ class Receiver(threading.Thread):
         poller = select.poll()
         poller.register(self._socket, select.POLLIN)
         poller.register(self._wake, select.POLLIN)
-        ending = False
-        while not ending:
-            ending = any(descriptor == self._wake for descriptor, _ in poller.poll())
-            if not self._drain() and not ending:
+        while self._wake not in (ready := dict(poller.poll())):
+            error = ready[self._socket.fileno()] & ~select.POLLIN
+            if not (error and self._receive(socket.MSG_ERRQUEUE)) and not self._receive():
                 time.sleep(_UNEXPLAINED_S)  # an error that nothing explains must not make us spin
+        for _ in range(_MOST_AT_THE_END):
+            if not self._receive() and not self._receive(socket.MSG_ERRQUEUE):
+                break
 
-    def _drain(self) -> bool:
-        got = self._drain_queue(0)
-        if self._method == "dgram":
-            got = self._drain_queue(socket.MSG_ERRQUEUE) or got
-        return got
-
-    def _drain_queue(self, flags: int) -> bool:
-        got = False
-        for _ in range(_MOST_AT_ONCE):
-            try:
-                data, ancillary, _, source = self._socket.recvmsg(2048, 512, flags)
-            except BlockingIOError:
-                return got
-            except OSError:
-                got = True  # an echo's error; the error queue has the whole story
-                continue
-            got = True
-            error = _queued_error(ancillary) if flags else None
-            if not flags or error is not None:
-                self._arrivals.append(Arrival(data, source, arrived_ns(ancillary), error))
-        return got
+    def _receive(self, flags: int = 0) -> bool:
+        """Take one packet, or one entry of the error queue; false if there is none."""
+        try:
+            data, ancillary, _, source = self._socket.recvmsg(2048, 512, flags)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True  # an echo's error: taken off here, and told in full by the error queue
+        error = _queued_error(ancillary) if flags else None
+        if not flags or error is not None:
+            self._arrivals.append(Arrival(data, source, arrived_ns(ancillary), error))
+        return True
 
 
 def arrived_ns(ancillary: Sequence[tuple[int, int, bytes]]) -> int:

@@ -23,7 +23,8 @@ _GROUPS = "/proc/sys/net/ipv4/ping_group_range"
 _NO_FAMILY = (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT)  # and gaierror: no such zone (%eth0)
 _NOTHING = Counted((), (), ())
 # After the last echo the table is looked at ever more seldom: each waking costs more than an echo.
-_FIRST_LOOK_S, _LAST_LOOK_S = 0.002, 0.5
+_FIRST_LOOK_S, _LAST_LOOK_S = 0.01, 0.5
+_CROWD = 1024  # so many packets are not left waiting for the end
 _STAMPS_BEGIN_NS = 20_000_000  # Linux turns stamping on a moment after it is asked to
 
 
@@ -143,20 +144,24 @@ def _exchange(method: str, plan: Plan, pause: _Pause) -> Counted:
         ident if method == "raw" else None,  # the kernel checks its own for an unprivileged socket
         icmp_socket.packed(plan.ip),
     )
+    # All that can be done beforehand is: an echo a second finds every cache cold.
+    tokens = [secrets.token_bytes(icmp_packet.TOKEN_BYTES) for _ in range(plan.echoes)]
+    packets = [
+        icmp_packet.encode_echo(plan.family, ident, seq, token) for seq, token in enumerate(tokens)
+    ]
     with icmp_socket.open_socket(method, plan.family, plan.ttl) as sock:
         receiver = icmp_socket.Receiver(sock, method, plan.family)
         receiver.start()
         try:
             next_ns = time.monotonic_ns() + _STAMPS_BEGIN_NS
-            for seq in range(plan.echoes):
+            for seq, (token, packet) in enumerate(zip(tokens, packets, strict=True)):
                 if pause.until(next_ns):
                     break
-                token = secrets.token_bytes(icmp_packet.TOKEN_BYTES)
-                packet = icmp_packet.encode_echo(plan.family, ident, seq, token)
                 sent_ns, word = icmp_socket.send(sock, packet, address)
-                table.sent(seq, token, sent_ns, word)
                 next_ns = time.monotonic_ns() + round(plan.interval_s * 1e9)
-                _take(receiver, table)
+                table.sent(seq, token, sent_ns, word)
+                if receiver.waiting() > _CROWD:
+                    _take(receiver, table)
             _await_rest(receiver, table, pause)
         finally:
             receiver.end()

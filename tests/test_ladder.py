@@ -159,7 +159,7 @@ def test_the_first_hop_of_a_real_street_is_found(street: Street, method: str, fa
     assert answer == provider
 
 
-def test_a_real_ladder_alternates_its_echoes(
+def test_a_real_ladder_gives_each_rung_every_second_echo(
     street: Street, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent: list[tuple[float, str]] = []
@@ -176,7 +176,6 @@ def test_a_real_ladder_alternates_its_echoes(
     )
     assert body["gateway"]["received"] == body["first_hop"]["received"] == 5
     assert all(rtt is not None for rtt in body["gateway"]["rtts_ms"])
-    assert sent[0][1] == netlab.GATEWAY
     for rung in (netlab.GATEWAY, netlab.PROVIDER):
         times = [at for at, ip in sent if ip == rung]
         assert len(times) == 5
