@@ -20,7 +20,6 @@ from indexer.store import StoreDown, StoreRefused
 VERSION = 1  # PRAGMA user_version; a new one is a new function in UPGRADES
 APPLICATION_ID = 0x53574D31  # "SWM1": this file is a swarm's store
 HOUR_MS = 3_600_000
-MAGIC = b"SQLite format 3\0"
 
 # What nearly every body says. Part of version 1: never to be changed, only followed by a new one.
 _DICTIONARY = (
@@ -69,7 +68,7 @@ def result(row: tuple[Any, ...]) -> Result:
 
 def open_file(path: str, *, create: bool, busy_s: float) -> Database:
     """The store at path, of this program's version. Raises StoreRefused or StoreDown."""
-    fresh = _check_magic(path)
+    fresh = _is_fresh(path)
     if fresh and not create:
         raise StoreDown(f"{path} has gone")
     try:
@@ -91,18 +90,18 @@ def open_file(path: str, *, create: bool, busy_s: float) -> Database:
     return db
 
 
-def _check_magic(path: str) -> bool:
-    """True when there is no store yet; StoreRefused when it is something else."""
+def _is_fresh(path: str) -> bool:
+    """Whether there is no store yet.
+
+    Nobody here may open the file but SQLite: closing it would take away the locks of all our
+    connections, and another process could then remove the log that we write to.
+    """
     try:
-        with open(path, "rb") as file:
-            head = file.read(len(MAGIC))
+        return os.stat(path).st_size == 0
     except FileNotFoundError:
         return True
     except OSError as error:
         raise StoreDown(f"{path}: {error.strerror}") from error
-    if head and head != MAGIC:
-        raise StoreRefused(f"{path} is not a SQLite file")
-    return not head
 
 
 def _prepare(db: Database, path: str) -> None:
@@ -118,6 +117,8 @@ def _prepare(db: Database, path: str) -> None:
     except sqlite3.OperationalError as error:
         raise StoreDown(f"{path}: {error}") from error
     except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_NOTADB:
+            raise StoreRefused(f"{path} is not a SQLite file") from error
         raise StoreRefused(f"{path} is corrupt ({error}): bring back a backup") from error
 
 
