@@ -51,6 +51,9 @@ def shorten() -> None:
     brokers.FIRST_WAIT_S /= FACTOR
     brokers.LONGEST_WAIT_S /= FACTOR
     brokers.NO_INDEXER_S /= FACTOR
+    brokers.SHORT_LIFE_S /= FACTOR
+    brokers.TAKEOVER_WAIT_S /= FACTOR
+    uplink.SHORT_LIFE_S /= FACTOR
     swarming_agent.PUBLISH_AFTER_S = 1.0
     rules = drain.Rules()
     rules = rules._replace(
