@@ -16,7 +16,7 @@ from tests.torture import witness
 from tests.torture.evil import Death
 
 Identity = tuple[str, str, int]
-FLOOR_MS = 1_735_689_600_000
+FLOOR_MS = 1_735_689_600_000 - 60_000  # 2025, and the first probe began before its epoch
 FAR_MS = 1 << 60
 TOLD_MS = 2_000  # how far a vouched time may be from the truth
 SLOT_S = 10.0
