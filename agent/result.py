@@ -12,6 +12,7 @@ from agent import strict_json
 CLOCKS = ("ntp", "indexer", "unknown", "unsynced")
 MIN_TIME_MS = -62_135_596_800_000  # the years 1
 MAX_TIME_MS = 253_402_300_799_999  # to 9999, as RFC 3339 can say them
+MAX_ECHOES = 1000  # of one probe: an hour of them adds up to what any store can hold
 
 # Why a probe failed: the word on the wire, and what it means for a person.
 ERRORS = {
@@ -163,6 +164,8 @@ def _check_body(body: Any) -> None:
     for rung in ("gateway", "first_hop"):
         if body.get(rung) is not None:
             _check_rtts(body[rung])
+            if not isinstance(body[rung].get("ip"), str | None):
+                raise WireError(f"{rung}.ip is not an address")
     for group in ("rtt_ms", "phases_ms"):
         for name, value in (body.get(group) or {}).items():
             _check_ms(f"{group}.{name}", value)
@@ -170,12 +173,13 @@ def _check_body(body: Any) -> None:
 
 def _check_rtts(part: dict[str, Any]) -> None:
     for count in ("sent", "received"):
-        if part.get(count) is not None and (type(part[count]) is not int or part[count] < 0):
-            raise WireError(f"{count} is not a count")
+        number = part.get(count)
+        if number is not None and (type(number) is not int or not 0 <= number <= MAX_ECHOES):
+            raise WireError(f"{count} is not a count of echoes")
     rtts = part.get("rtts_ms")
     if rtts is None:
         return
-    if not isinstance(rtts, list) or len(rtts) > 1000:
+    if not isinstance(rtts, list) or len(rtts) > MAX_ECHOES:
         raise WireError("rtts_ms is not a list of echoes")
     for rtt in rtts:
         _check_ms("rtts_ms", rtt)

@@ -10,6 +10,7 @@ import re
 from typing import Any, NoReturn
 
 MAX_INT = 2**63 - 1
+MAX_DEPTH = 32  # the same for every reader, however deep its own calls are when it reads
 
 # Only payloads that hold one of these can break a promise: a long number, one with an exponent, a
 # surrogate. The plain C scanner reads all others at full speed.
@@ -24,23 +25,36 @@ def decode(payload: bytes) -> Any:
     """The value that the UTF-8 bytes hold, or JsonError."""
     try:
         if _SUSPECT.search(payload) is None:
-            return json.loads(payload.decode(), parse_constant=_no_constant)
-        value = json.loads(
-            payload.decode(), parse_constant=_no_constant, parse_int=_int, parse_float=_float
-        )
-        encode(value)  # a lone surrogate cannot be written again
+            value = json.loads(payload.decode(), parse_constant=_no_constant)
+        else:
+            value = json.loads(
+                payload.decode(), parse_constant=_no_constant, parse_int=_int, parse_float=_float
+            )
+            encode(value)  # a lone surrogate cannot be written again
     except UnicodeError as error:
         raise JsonError("not UTF-8") from error
     except RecursionError as error:
         raise JsonError("nested too deep") from error
     except ValueError as error:
         raise JsonError(f"not JSON: {error}") from error
+    if payload.count(b"[") + payload.count(b"{") > MAX_DEPTH and _is_deep(value):
+        raise JsonError("nested too deep")
     return value
 
 
 def encode(value: Any) -> bytes:
     """Compact UTF-8 JSON. Raises ValueError for what JSON has no word for (NaN, infinities)."""
     return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        holders = [one for one in level if type(one) in (list, dict)]
+        if not holders:
+            return False
+        level = [each for one in holders for each in (one if type(one) is list else one.values())]
+    return True
 
 
 def _no_constant(word: str) -> NoReturn:

@@ -167,7 +167,7 @@ def encode_result(result: Result) -> bytes:
         "clock": result.clock,
         "clock_age_s": result.clock_age_s,
     }
-    return strict_json.encode(head | result.body)
+    return strict_json.encode(head | result.body | head)  # the head first, and it stands
 
 
 def encode_batch(

@@ -115,7 +115,8 @@ def flat(result: Result) -> dict[str, Any]:
         value: Any = result.body
         for key in path.split("."):
             value = value.get(key) if isinstance(value, dict) else None
-        row[name] = value if isinstance(value, _PYTHON[kind]) else None
+        known = isinstance(value, _PYTHON[kind])
+        row[name] = (float(value) if kind == "float64" else value) if known else None
     return row | {"clock": result.clock, "clock_age_s": result.clock_age_s}
 
 

@@ -78,6 +78,13 @@ def test_parquet_has_the_same_columns_with_types(store: Store, tmp_path: Path):
     assert (ladder["first_hop_rtts_ms"], ladder["link_type"]) == (None, None)
 
 
+def test_a_number_that_no_column_can_hold_exactly_does_not_stop_an_export(
+    store: Store, tmp_path: Path
+):
+    store.put([Result("box", "b" * 16, 1, NOW_MS, "ntp", None, ICMP | {"loss_pct": 2**62 + 1})], 0)
+    assert export(store, str(tmp_path / "out.parquet"), "parquet", 0, NOW_MS + 10) == 4
+
+
 def test_an_export_takes_a_range_and_a_filter(store: Store, tmp_path: Path):
     out = str(tmp_path / "out")
     assert export(store, out, "ndjson", 0, NOW_MS + 10, kind="http") == 1

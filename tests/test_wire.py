@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import batch, wire
+from agent import batch, strict_json, wire
 
 EPOCH = "0123456789abcdef"
 
@@ -114,6 +114,9 @@ def test_a_bomb_is_refused_before_it_inflates() -> None:
         {"ok": 1},
         {"link": []},
         {"gateway": {"rtts_ms": 4}},
+        {"gateway": {"ip": ["192.0.2.1"], "sent": 1}},
+        {"sent": 2**62},
+        {"first_hop": {"received": 1001}},
         {"v": 0},
     ],
 )
@@ -128,6 +131,24 @@ def test_json_that_no_store_can_hold_is_refused(text: str) -> None:
     payload = b'{"online":true,"x":' + text.encode("latin-1") + b"}"
     with pytest.raises(wire.WireError):
         wire.read("indexer/one", payload)
+
+
+@pytest.mark.parametrize("inmost", ["", "1", "[]," * 100 + "1"])
+def test_json_may_be_as_deep_whoever_reads_it(inmost: str) -> None:
+    """What only a shallow caller could read would end whoever reads it again, deeper down."""
+    deepest = strict_json.MAX_DEPTH - ("[" in inmost)
+    wire.decode_json(("[" * deepest + inmost + "]" * deepest).encode())
+    with pytest.raises(wire.WireError, match="deep"):
+        wire.decode_json(("[" * (deepest + 1) + inmost + "]" * (deepest + 1)).encode())
+
+
+def test_a_body_cannot_speak_for_another_result() -> None:
+    """A batch's body may hold any word: whose result it is stays what the batch's head says."""
+    forged = {"agent": "other", "epoch": "f" * 16, "seq": 7, "time": "2026-01-01T00:00:00Z"}
+    sent = icmp()._replace(body=icmp().body | forged)
+    (read,) = wire.decode_batch(wire.encode_batch([sent])[0])
+    again = wire.decode_result(wire.encode_result(read))
+    assert again[:5] == read[:5] == icmp()[:5]
 
 
 def test_a_newer_version_is_told_from_rubbish() -> None:
