@@ -22,6 +22,7 @@ from agent.watch import WatchList
 log = logging.getLogger("swarming")
 
 VERSIONS = "mqtt_versions"  # the journal's setting: which brokers are spoken to in 3.1.1
+INDEXERS = "indexer/"
 METER_EVERY_S = 10.0
 
 
@@ -46,6 +47,8 @@ class Uplink:
         self._watch = watch
         self._post = post
         self._credentials = Credentials(config.ca, config.cert, config.key)
+        lists = (wire.watch_topic(name), wire.WATCH)  # the own one first
+        self._asked = (*lists, wire.ack_topic(name), wire.SWARM, wire.LOOK, wire.agent_topic(name))
         self._brokers = self._choice(config, journal, rng, now)
         self._connection: Connection | None = None
         self._announcer = Announcer()
@@ -105,11 +108,9 @@ class Uplink:
         self._brokers.opened(now)
         self._watch.connected(now)
         self._announcer.forget()
-        own = self._name
-        topics = [wire.watch_topic(own), wire.WATCH, wire.ack_topic(own), "indexer/+"]
         try:
-            event.connection.subscribe([*topics, wire.SWARM, wire.LOOK, wire.agent_topic(own)])
-            event.connection.publish(wire.rip_topic(own), b"", retain=True)
+            event.connection.subscribe([*self._asked, INDEXERS + "+"])
+            event.connection.publish(wire.rip_topic(self._name), b"", retain=True)
         except connection.NotConnected:
             return  # its Closed is on the way
         self.drain.opened(
@@ -121,28 +122,30 @@ class Uplink:
 
     def _received(self, event: connection.Received, now: float) -> None:
         assert self._brokers is not None
+        if event.topic not in self._asked and not event.topic.startswith(INDEXERS):
+            return  # nobody asked for it
         try:
             message = wire.read(event.topic, event.payload)
         except wire.WireError as error:
             self._complain(f"{event.topic[:80]}: {error}")
             return
-        if isinstance(message, wire.Ack) and message.agent == self._name:
+        if isinstance(message, wire.Ack):
             self._brokers.indexer_seen(now)
             self.drain.confirmed(message.ranges, now)
         elif isinstance(message, wire.Indexer):
             if message.online and not event.retain:
                 self._brokers.indexer_seen(now)
             self.drain.indexer_seen(message.name, message.online, event.retain, now)
-        elif isinstance(message, wire.Watch) and message.agent in (None, self._name):
+        elif isinstance(message, wire.Watch):
             self._watch.received(message.agent is not None, message.text, now)
-        elif isinstance(message, wire.About) and message.agent == self._name:
+        elif isinstance(message, wire.About):
             self._is_it_me(message, event)
         self.heard(message, event.retain, now)
 
     def _is_it_me(self, about: wire.About, event: connection.Received) -> None:
         """A live word that is not ours proves a namesake; so does a retained one that took the
         place of ours after we were pushed out."""
-        epoch = about.facts.get("epoch")
+        epoch = str(about.facts.get("epoch"))  # anything can stand there
         if epoch in self._journal.epochs_of_this_run or about.facts.get("since") == self._since:
             return
         if not event.retain or (self._pushed_out and str(event.connection.broker) in self._told):

@@ -1,0 +1,116 @@
+"""The uplink, over a connection that only writes down what it is asked to do."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import config, uplink, wire
+from agent.connection import Broker, Opened, Received
+from agent.store import Journal
+from agent.uplink import Uplink
+from agent.watch import WatchList
+from tests.store_bed import reading
+
+
+class Line:
+    """In place of a Connection: open at once, and never over by itself."""
+
+    made: list[Line]
+
+    def __init__(self, broker: Broker, *_: Any, **options: Any) -> None:
+        self.broker, self.version = broker, options["version"]
+        self.is_open = self.closed = False
+        self.sock = None
+        self.waiting = 0
+        self.asked: list[str] = []
+        self.sent: list[tuple[str, bytes]] = []
+        Line.made.append(self)
+
+    def open(self) -> None:
+        self.is_open = True
+
+    def subscribe(self, topics: list[str]) -> None:
+        self.asked += topics
+
+    def publish(self, topic: str, payload: bytes, retain: bool = False) -> int:
+        self.sent.append((topic, payload))
+        return len(self.sent)
+
+    def close(self) -> None:
+        self.is_open, self.closed = False, True
+
+
+class Bed:
+    """An uplink of an agent ``box`` with brokers ``a`` and ``b``, connected to one of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.journal = Journal(str(folder / "journal.db"), "box")
+        self.journal.follow(reading(1.0))
+        self.watch = WatchList("box", "")
+        settings = config.parse(["a", "b", "--journal", str(folder / "journal.db")], {})
+        self.uplink = Uplink(
+            settings, "box", self.journal, self.watch, random.Random(1), lambda _: None, 0.0
+        )
+        self.heard: list[wire.Message] = []
+        self.uplink.heard = lambda message, *_: self.heard.append(message)
+        self.facts: dict[str, Any] = {"here": True, "since": "now"}
+        self.connect(0.0)
+
+    def connect(self, now: float) -> None:
+        self.act(now)
+        opened: Any = Opened(self.line, None, None, False)  # type: ignore[arg-type]
+        self.uplink.handle(opened, now)
+        self.act(now)
+
+    @property
+    def line(self) -> Line:
+        return Line.made[-1]
+
+    def act(self, now: float) -> None:
+        self.uplink.act(lambda: dict(self.facts), now, round(now * 1000))
+
+    def hear(self, topic: str, payload: bytes, now: float = 1.0, retain: bool = False) -> None:
+        message: Any = Received(self.line, topic, payload, retain, None)  # type: ignore[arg-type]
+        self.uplink.handle(message, now)
+
+    def abouts(self) -> int:
+        return sum(topic == "agent/box" for line in Line.made for topic, _ in line.sent)
+
+
+@pytest.fixture
+def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
+    Line.made = []
+    monkeypatch.setattr(uplink, "Connection", Line)
+    bed = Bed(tmp_path)
+    yield bed
+    bed.journal.close()
+
+
+@pytest.mark.parametrize("payload", [b'{"epoch":[]}', b'{"epoch":{}}', b'{"since":[1]}', b"{}"])
+@pytest.mark.parametrize("retain", [False, True])
+def test_a_forged_word_about_us_may_lie_but_not_crash(
+    bed: Bed, payload: bytes, retain: bool
+) -> None:
+    bed.hear("agent/box", payload, retain=retain)
+    assert bed.uplink.namesake == (not retain)  # a retained one may be of our own earlier run
+
+
+def test_what_nobody_asked_for_is_not_even_read(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "read", lambda *_: pytest.fail("it was read"))
+    for topic in ("ping/other/batch", "watch/other", "ack/other", "agent/other", "verdict/x", ""):
+        bed.hear(topic, b"anything")
+    assert bed.heard == [] and bed.line.is_open
+
+
+def test_all_that_is_asked_for_is_read(bed: Bed) -> None:
+    assert bed.line.asked[:2] == ["watch/box", "watch"]
+    payloads = {"indexer/+": b'{"online":true}', "look": b'{"targets":[]}'}
+    for topic in bed.line.asked:
+        bed.hear(topic.replace("+", "one"), payloads.get(topic, b"{}"))
+    kinds = {type(message) for message in bed.heard}
+    assert kinds == {wire.Watch, wire.Ack, wire.Swarm, wire.Look, wire.About, wire.Indexer}
