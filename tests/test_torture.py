@@ -23,9 +23,7 @@ def _need_a_world() -> None:
     needs.namespaces()
     for tool in ("ip", "nsenter", "mount", "mosquitto"):
         needs.tool(tool)
-    script = (
-        "mount -t tmpfs none /mnt && ip link add bridge0 type bridge && ip link add veth0 type veth"
-    )
+    script = "mount -t tmpfs none /mnt && ip link add bridge0 type bridge"
     made = subprocess.run(
         ["unshare", "--net", "--mount", "sh", "-c", script], capture_output=True, check=False
     )
