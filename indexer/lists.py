@@ -6,7 +6,8 @@ echoes of our own writing, in whatever order, have passed. Then, for each scope:
 
     the broker has what we have                      nothing to do
     somebody wrote another list there while we       it is the newest: taken into the history, and
-    listened, after our own last change              written to every broker
+    listened (our session on the broker listens      written to every broker
+    on while we are away), after our own change
     it differs in any other way, or is missing       ours is written there
     we have none yet                                 the broker's is taken
 
@@ -106,10 +107,11 @@ class Lists:
         shelf = self._shelves.setdefault(broker, _Shelf(now_ms))
         scope = wire.WATCH if message.agent is None else wire.watch_topic(message.agent)
         text = None if message.text is None else tidied(message.text)
+        before = shelf.seen.get(scope)
         if text is None and scope == wire.WATCH:
             shelf.seen.pop(scope, None)  # nobody's list changes by that; ours is put back
-        else:
-            shelf.seen[scope] = _Seen(text, now_ms, live)
+        elif live or before is None or before.text != text:
+            shelf.seen[scope] = _Seen(text, now_ms, live)  # else: the retained copy of it
         shelf.due_ms = now_ms + SETTLE_MS
 
     def due_ms(self) -> int | None:
@@ -145,7 +147,7 @@ class Lists:
         newest: dict[str, _Seen] = {}
         for shelf in ready.values():
             for scope, seen in shelf.seen.items():
-                if _is_news(seen, own.get(scope)) and (
+                if _is_news(seen, own.get(scope), now_ms) and (
                     scope not in newest or seen.at_ms > newest[scope].at_ms
                 ):
                     newest[scope] = seen
@@ -191,10 +193,11 @@ def _check_scope(scope: str, text: str | None) -> None:
         raise ListRefused(f"no such list: {scope[:80]!r}")
 
 
-def _is_news(seen: _Seen, own: WatchChange | None) -> bool:
+def _is_news(seen: _Seen, own: WatchChange | None, now_ms: int) -> bool:
     if own is None:
         return seen.text is not None
-    return seen.live and seen.text != own.text and seen.at_ms > own.at_ms
+    later = seen.at_ms > own.at_ms or own.at_ms > now_ms  # a clock that was wrong put ours there
+    return seen.live and seen.text != own.text and later
 
 
 def _differs(seen: _Seen | None, own: str | None) -> bool:

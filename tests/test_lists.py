@@ -145,6 +145,24 @@ def test_what_somebody_writes_by_hand_becomes_the_list_of_all(
     assert (history.changes[0].text, history.changes[0].who) == ("by.hand", BY_MQTT)
 
 
+def test_what_was_written_while_we_were_away_is_news_though_it_is_retained_too(
+    lists: Lists, history: History
+) -> None:
+    """A durable session hands it over as live; subscribing again, the broker says it once more."""
+    lists.change("watch", "one.example", "ann", T0)
+    lists.opened("b1", T0 + 1000)
+    lists.seen("b1", Watch(None, "by.hand"), True, T0 + 1000)
+    lists.seen("b1", Watch(None, "by.hand"), False, T0 + 1001)
+    assert settled(lists, T0 + 1001) == [Write(None, "watch", b"by.hand")]
+    assert history.changes[0].who == BY_MQTT
+
+
+def test_a_list_from_a_clock_that_was_ahead_does_not_win_until_then(lists: Lists) -> None:
+    lists.change("watch", "one.example", "ann", T0 + 3_600_000)
+    lists.seen("b1", Watch(None, "by.hand"), True, T0)
+    assert settled(lists, T0) == [Write(None, "watch", b"by.hand")]
+
+
 def test_echoes_of_two_quick_changes_do_not_undo_the_second(lists: Lists) -> None:
     lists.opened("b1", T0 - 100_000)
     lists.change("watch", "one.example", "ann", T0)
