@@ -16,6 +16,7 @@ from typing import NamedTuple
 NS_PER_S = 1_000_000_000
 NS_PER_MS = 1_000_000
 BUILT_MS = 1_735_689_600_000  # 2025-01-01: no clock of this program can be right before it
+LAST_MS = 4_102_444_800_000  # 2100-01-01: nor from then on; and 64 bits of ns end in 2262
 INDEXER_AFTER_S = 300.0  # connected without a source: the indexer's time is taken
 UNSYNCED_AFTER_S = 600.0  # connected without any: the results go, and say so
 ASK_EVERY_S = 60.0
@@ -75,14 +76,14 @@ class Evidence(NamedTuple):
 
 def judge(evidence: Evidence) -> str:
     """The word of trust for a clock of which all this is known."""
-    before_build = evidence.wall_ms < evidence.built_ms
-    if evidence.vouched and not before_build:
+    impossible = not evidence.built_ms <= evidence.wall_ms < LAST_MS
+    if evidence.vouched and not impossible:
         return "ntp"
     if evidence.indexer and evidence.connected_s >= INDEXER_AFTER_S:
         return "indexer"
     newest_ms = evidence.newest_known_ms
     back_in_time = newest_ms is not None and evidence.wall_ms < newest_ms
-    if evidence.asked and not (before_build or back_in_time or evidence.denied):
+    if evidence.asked and not (impossible or back_in_time or evidence.denied):
         return "unknown"
     return "unsynced" if evidence.connected_s >= UNSYNCED_AFTER_S else "waiting"
 
@@ -120,6 +121,8 @@ class Clock:
 
     def indexer_said(self, time_ms: int, boot_ns: int, wall_ns: int) -> None:
         """A live ``indexer/<name>`` arrived. A wall clock that agrees is the finer of the two."""
+        if not self._built_ms <= time_ms < LAST_MS:
+            return  # forged, or as wrong as ours
         told_ns = time_ms * NS_PER_MS - boot_ns
         held_ns = self._indexer[1] if self._indexer is not None else told_ns
         own_ns = wall_ns - boot_ns
@@ -155,8 +158,9 @@ class Clock:
             heard_ns, offset_ns = self._indexer
             age_s = max(0, (boot_ns - heard_ns) // NS_PER_S)
             return Reading(self.boot_id, boot_ns, offset_ns, trust, age_s)
-        if trust == "unsynced":
-            wall_ns = max(wall_ns, self._earliest_ns(boot_ns))
+        earliest_ns = self._earliest_ns(boot_ns)
+        if trust == "unsynced" and not earliest_ns <= wall_ns < LAST_MS * NS_PER_MS:
+            wall_ns = earliest_ns
         return Reading(self.boot_id, boot_ns, wall_ns - boot_ns, trust, None)
 
     def _evidence(self, boot_ns: int, wall_ns: int) -> Evidence:

@@ -7,7 +7,18 @@ from pathlib import Path
 import pytest
 
 from agent import clock
-from agent.clock import BUILT_MS, NOTHING, NS_PER_MS, NS_PER_S, Clock, Evidence, Facts, ask, judge
+from agent.clock import (
+    BUILT_MS,
+    LAST_MS,
+    NOTHING,
+    NS_PER_MS,
+    NS_PER_S,
+    Clock,
+    Evidence,
+    Facts,
+    ask,
+    judge,
+)
 
 TODAY_MS = BUILT_MS + 400 * 24 * 3600 * 1000
 TODAY_NS = TODAY_MS * NS_PER_MS
@@ -38,6 +49,8 @@ def s(seconds: float) -> int:
         ({"wall_ms": 0}, "waiting"),
         ({"wall_ms": BUILT_MS - 1}, "waiting"),
         ({"wall_ms": BUILT_MS - 1, "vouched": True}, "waiting"),
+        ({"wall_ms": LAST_MS}, "waiting"),
+        ({"wall_ms": LAST_MS, "vouched": True, "connected_s": 600.0}, "unsynced"),
         ({"newest_known_ms": TODAY_MS + 1}, "waiting"),
         ({"newest_known_ms": TODAY_MS + 1, "vouched": True}, "ntp"),
         ({"newest_known_ms": None}, "unknown"),
@@ -108,6 +121,23 @@ def test_the_indexers_time_does_not_wobble_and_yields_to_a_clock_that_agrees() -
     agreeing = TODAY_NS + s(100) + 5
     box.indexer_said(TODAY_MS + 101_000, s(401), agreeing)
     assert box.reading(s(401), agreeing).offset_ns == agreeing - s(401)
+
+
+@pytest.mark.parametrize("forged_ms", [0, BUILT_MS - 1, LAST_MS, 253_402_300_799_999])
+def test_an_indexers_impossible_time_is_not_taken(forged_ms: int) -> None:
+    box = Clock("boot", 0)
+    box.heard(NOTHING, 0, TODAY_NS)
+    box.connected(0)
+    box.indexer_said(forged_ms, s(1), TODAY_NS)
+    reading = box.reading(s(400), TODAY_NS + s(400))
+    assert (reading.trust, reading.wall_ms) == ("unknown", TODAY_MS + 400_000)
+
+
+def test_an_unsynced_clock_that_shows_another_century_tells_no_future() -> None:
+    box = Clock("boot", 0, newest_known_ms=TODAY_MS)
+    box.connected(0)
+    reading = box.reading(s(700), LAST_MS * NS_PER_MS)
+    assert (reading.trust, reading.wall_ms) == ("unsynced", TODAY_MS + 700_000)
 
 
 def test_after_ten_minutes_connected_without_anybody_it_is_unsynced() -> None:
