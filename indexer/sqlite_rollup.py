@@ -101,14 +101,14 @@ def _words(told: Bucket) -> tuple[str | None, str | None, str, str]:
 def drop(db: sqlite3.Connection, before_hour: int) -> int | None:
     """Drops raw of the earliest hours before this one, rolled up first; how many rows.
 
-    None: nothing was left, and from now on no result of those hours is taken.
+    None: nothing was left. Only hours that were dropped take no more results: what the clock says
+    alone would, a year ahead for a minute, refuse a year's results.
     """
     rows = hours = 0
     while rows < _ROWS and hours < _HOURS:
         hour = db.execute("SELECT min(hour) FROM results WHERE hour < ?", (before_hour,))
         (earliest,) = hour.fetchone()
         if earliest is None:
-            _take_from(db, before_hour)
             return rows or None
         rows += _drop_hour(db, earliest)
         hours += 1
@@ -122,10 +122,6 @@ def _drop_hour(db: sqlite3.Connection, hour: int) -> int:
     for (pair,) in dirty:
         _roll_one(db, HOUR_S, hour * HOUR_S, pair)
     db.execute("DELETE FROM latest WHERE time_ms < ?", ((hour + 1) * HOUR_S * 1000,))
-    _take_from(db, hour + 1)
+    raw_from = max(hour + 1, raw_from_hour(db) or 0)
+    db.execute("REPLACE INTO facts (key, value) VALUES (?, ?)", (RAW_FROM, str(raw_from)))
     return db.execute("DELETE FROM results WHERE hour = ?", (hour,)).rowcount
-
-
-def _take_from(db: sqlite3.Connection, hour: int) -> None:
-    hour = max(hour, raw_from_hour(db) or hour)
-    db.execute("REPLACE INTO facts (key, value) VALUES (?, ?)", (RAW_FROM, str(hour)))

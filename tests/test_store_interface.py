@@ -321,6 +321,12 @@ def test_an_hour_whose_raw_is_dropped_is_never_recomputed_to_less(store: Store):
     assert the(store.buckets(0, NOW_MS - DAY_MS, 86400)).count == 8
 
 
+def test_a_clock_that_was_a_year_ahead_stops_no_later_results(store: Store):
+    store.put([result(1)], NOW_MS)
+    assert store.retain(NOW_MS + 365 * DAY_MS, 90 * DAY_MS) == 1
+    assert store.put([result(2, NOW_MS + HOUR_MS)], NOW_MS + HOUR_MS) == Put(1, 0, 0)
+
+
 def test_a_short_step_becomes_hours_where_raw_is_dropped(store: Store):
     store.put([result(1, NOW_MS - 20 * DAY_MS), result(2, NOW_MS)], NOW_MS)
     store.retain(NOW_MS, 10 * DAY_MS)
