@@ -39,9 +39,9 @@ def as_body(loss: Loss) -> dict[str, Any]:
     }
 
 
-def of_row(body: dict[str, Any], time_ms: int) -> Loss:
+def of_row(body: Any, time_ms: int) -> Loss:
     """What is lost with this row: itself, or all that it told of."""
-    if body.get("kind") != "lost":
+    if not isinstance(body, dict) or body.get("kind") != "lost":
         return Loss(1, time_ms, time_ms)
     try:
         from_ms, to_ms = wire.from_rfc3339(body.get("from")), wire.from_rfc3339(body.get("to"))

@@ -279,7 +279,8 @@ class Journal:
         epoch = self._epochs.at(stored.epoch)
         try:
             body = store_tables.unpack(stored.body)
-            if epoch is None or not isinstance(json.loads(body), dict):
+            sane = store_epochs.is_boot_time(stored.boot_ns)
+            if epoch is None or not sane or not isinstance(json.loads(body), dict):
                 raise ValueError("not a row of ours")
         except (ValueError, RecursionError):
             self._bad.add(stored.id)
@@ -363,16 +364,17 @@ class Journal:
 
     def counts(self) -> Counts:
         """How much is where."""
+        oldest_id = self.oldest_id()  # first: it finds out when the disk refuses
         try:
-            used_bytes = self._tables.used_bytes()
+            used_bytes, gone = self._tables.used_bytes(), self._tables.count(self._gone)
         except sqlite3.Error:
-            used_bytes = 0
+            used_bytes = gone = 0
         committed = self._buffer[0].id - 1 if self._buffer else self._last_id
         return store_counts.counted(
             self._state,
-            gone=sum(last - first + 1 for first, last in self._gone),
+            gone=gone,
             buffered=len(self._buffer),
-            ends=(self.oldest_id(), committed),
+            ends=(oldest_id, committed),
             used_bytes=used_bytes,
         )
 

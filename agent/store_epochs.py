@@ -23,6 +23,7 @@ STEP_NS = NS_PER_S
 NO_END = 2**62
 _DRIFT_NS = 100_000_000
 _AGED_NS = 3600 * NS_PER_S
+_LONGEST_NS = 2**60  # 36 years without a reboot
 _TRUST = {"waiting": 0, "unsynced": 1, "unknown": 2, "indexer": 3, "ntp": 4}
 _VOUCHED = _TRUST["indexer"]
 
@@ -94,6 +95,11 @@ def frozen(epoch: Epoch, floor_ms: int) -> Epoch:
 def time_ms(epoch: Epoch, boot_ns: int, floor_ms: int) -> int:
     """UTC of a row, as far as it is known now."""
     return (boot_ns + frozen(epoch, floor_ms).offset_ns) // NS_PER_MS
+
+
+def is_boot_time(boot_ns: object) -> bool:
+    """A boot clock may show this. A card that lies may hold anything in its place."""
+    return type(boot_ns) is int and 0 <= boot_ns < _LONGEST_NS
 
 
 def clock_age_s(epoch: Epoch, boot_ns: int) -> int | None:

@@ -56,10 +56,10 @@ def without_rows(tables: Tables, epochs: Epochs, gone: Sequence[tuple[int, int]]
 
 
 def _lost_with(row: Stored, epochs: Epochs, unknown_ms: int) -> Loss:
-    if epochs.at(row.epoch) is None:
+    if epochs.at(row.epoch) is None or not store_epochs.is_boot_time(row.boot_ns):
         return Loss(1, unknown_ms, unknown_ms)
     try:
         body = json.loads(store_tables.unpack(row.body))
-    except ValueError:
+    except (ValueError, RecursionError):
         body = {}
     return losses.of_row(body, epochs.time_ms(row.epoch, row.boot_ns))

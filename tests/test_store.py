@@ -7,6 +7,7 @@ import pytest
 from agent import store
 from agent.losses import Loss
 from agent.store import INDEXER_SEEN, Journal, JournalLocked
+from agent.store_tables import pack
 from tests.store_bed import NS_PER_S, TODAY_S, body, fill, numbers, open_journal, reading
 
 
@@ -164,6 +165,23 @@ def test_an_epochs_record_goes_with_its_last_row(tmp_path):
     again.close()
 
 
+def test_an_epoch_goes_on_after_all_its_rows_were_confirmed(journal):
+    journal.as_results(fill(journal, 3))
+    journal.confirm({journal.epoch: [(1, 3)]})
+    journal.flush(2)
+    assert journal.counts().waiting == 0
+    (row,) = fill(journal, 1)
+    assert (row.epoch, row.seq) == (journal.epoch, 4)
+
+
+def test_a_confirmation_that_comes_again_after_the_commit_changes_no_count(journal):
+    journal.as_results(fill(journal, 3))
+    journal.confirm({journal.epoch: [(1, 2)]})
+    journal.flush(2)
+    journal.confirm({journal.epoch: [(1, 2)]})
+    assert journal.counts().waiting == 1
+
+
 def test_ids_never_go_back_when_all_rows_are_gone(tmp_path):
     journal = open_journal(tmp_path)
     rows = fill(journal, 3)
@@ -312,6 +330,29 @@ def test_a_row_whose_body_is_damaged_is_set_aside(journal, junk):
     assert journal.oldest_id() == 2
     journal.flush(2)
     assert journal.counts().strays == 1
+
+
+@pytest.mark.parametrize("junk", [None, "text", b"", 1.5, -1, 2**62])
+def test_a_row_whose_time_is_damaged_is_set_aside(journal, junk):
+    rows = fill(journal, 3)
+    journal._tables._db.execute("UPDATE rows SET boot_ns = ? WHERE id = 1", (junk,))
+    assert numbers(journal.window(0, 10)) == [1, 2]
+    assert len(journal.as_results(rows[1:])) == 2
+    journal.flush(2)
+    assert journal.counts().strays == 1
+
+
+@pytest.mark.parametrize(
+    ("column", "junk"), [("boot_ns", "text"), ("boot_ns", None), ("body", pack("[]")), ("body", 7)]
+)
+def test_a_damaged_row_can_be_evicted(tmp_path, column, junk):
+    journal = open_journal(tmp_path, max_rows=3)
+    journal.put(INDEXER_SEEN, True)
+    fill(journal, 3)
+    journal._tables._db.execute(f"UPDATE rows SET {column} = ? WHERE id = 1", (junk,))
+    fill(journal, 1, at_s=40.0)
+    assert (journal.counts().evicted, journal.counts().lost) == (1, 1)
+    journal.close()
 
 
 def test_the_window_is_full_although_confirmed_rows_lie_in_between(journal):
