@@ -62,7 +62,7 @@ class Home:
             file = self._file.open()
             moved = store_return.move(self.tables, file, mine, self._left, acks, news)
         except (sqlite3.Error, OSError, JournalError) as error:
-            self.refusal = str(error)
+            self.refusal = self._told(error)
             if file is not None:
                 file.close()
             return None
@@ -84,8 +84,13 @@ class Home:
             self._file.close()
             raise
 
+    def _told(self, error: Exception) -> str:
+        """Everybody reads this: a path would tell whose box it is."""
+        said = error.strerror if isinstance(error, OSError) else str(error)
+        return (said or type(error).__name__).replace(self._file.path, "the file")
+
     def _memory(self, error: Exception, now: float) -> Tables:
-        self.refusal = str(error)
+        self.refusal = self._told(error)
         self.try_at = now + RETRY_S
         log.warning("the disk refuses the journal (%s): results are kept in memory", error)
         return store_tables.in_memory()

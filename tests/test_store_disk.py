@@ -260,6 +260,18 @@ def test_a_journal_that_starts_without_its_disk_takes_over_what_the_file_knows(t
     again.close()
 
 
+def test_why_it_is_in_memory_tells_everybody_no_path(tmp_path):
+    folder = tmp_path / "alice"
+    journal = open_journal(folder)
+    assert journal.facts()["memory"] == "No such file or directory"
+    folder.mkdir()
+    other = open_journal(folder)
+    journal.flush(100)
+    assert journal.facts()["memory"] == "another agent uses the file"
+    other.close()
+    journal.close()
+
+
 def test_memory_holds_ten_thousand_rows_and_tells_the_loss(tmp_path):
     journal = open_journal(tmp_path / "absent")
     journal.put(INDEXER_SEEN, True)
