@@ -116,7 +116,10 @@ def _tls_context(credentials: Credentials) -> ssl.SSLContext:
 
 def _resolve(host: str, port: int, step_s: float) -> list[tuple[Any, ...]]:
     if _is_address(host):
-        return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        try:
+            return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:  # its zone is an interface that is not there (now)
+            raise DialError("resolve", f"{host} cannot be used: {_plain(error)}") from None
     if not _resolving.acquire(blocking=False):
         raise DialError("resolve", "the resolver is stuck")
     answers: list[list[tuple[Any, ...]] | OSError] = []

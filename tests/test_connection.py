@@ -173,6 +173,12 @@ def test_a_name_that_does_not_exist_is_refused(
     assert refused.stage == "resolve" and "no.invalid" in refused.reason
 
 
+def test_an_address_on_an_interface_that_is_gone_is_refused(events: Events) -> None:
+    Connection(Broker("fe80::1%gone", 1883, False), "box", post=events.post).open()
+    refused = events.next(Refused)
+    assert refused.stage == "resolve" and "fe80::1%gone" in refused.reason
+
+
 def test_the_first_of_a_names_addresses_that_answers_is_taken(
     mosquitto: Start, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -300,9 +306,7 @@ def test_an_exception_while_connecting_is_posted_too(
     assert isinstance(events.next(Crashed).error, ZeroDivisionError)
 
 
-def test_a_thrown_away_connection_leaves_no_thread_behind(
-    mosquitto: Start, events: Events
-) -> None:
+def test_a_thrown_away_connection_leaves_no_thread_behind(mosquitto: Start, events: Events) -> None:
     port = mosquitto().port
     for nth in range(10):
         connect(port, events, f"box{nth}").close()
@@ -367,9 +371,7 @@ def test_a_certificate_for_another_host_is_refused(
     mosquitto: Start, authority: Authority, events: Events
 ) -> None:
     pair = authority.issue("server", ("broker.example",))
-    server = mosquitto(
-        f"cafile {authority.ca}", f"certfile {pair.cert}", f"keyfile {pair.key}"
-    )
+    server = mosquitto(f"cafile {authority.ca}", f"certfile {pair.cert}", f"keyfile {pair.key}")
     _secure(server, events, Credentials(authority.ca))
     assert events.next(Refused).stage == "tls"
 
