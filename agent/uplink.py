@@ -163,6 +163,7 @@ class Uplink:
             short = (event.after_s or 0.0) < SHORT_LIFE_S
             self._pushed_out = short or event.code == connection.TAKEN_OVER
             self._brokers.closed(event.code, event.after_s, now)
+            self._watch.disconnected()
             self.drain.closed(now)
         else:
             self._complain(f"{broker}: {event.reason}")
@@ -220,6 +221,7 @@ class Uplink:
         self._connection.close()
         self._connection = None
         self._brokers.left(now)
+        self._watch.disconnected()
         self.drain.closed(now)
 
     def _announce(self, facts: dict[str, Any], now_ms: int) -> None:

@@ -51,6 +51,10 @@ class WatchList:
         self._drop_at = math.inf
         self._settle_at = min(self._settle_at, now + SETTLE_S)
 
+    def disconnected(self) -> None:
+        """It is over: what it has not brought by now it can no longer bring."""
+        self._drop_at = math.inf
+
     def received(self, for_this_agent: bool, text: str | None, now: float) -> None:
         """A message on one of the two topics; None: zero bytes."""
         self._settle_at = min(self._settle_at, now + SETTLE_S)

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from agent import config, uplink, wire
-from agent.connection import Broker, Opened, Received
+from agent.connection import Broker, Closed, Opened, Received
 from agent.store import Journal
 from agent.uplink import Uplink
-from agent.watch import WatchList
+from agent.watch import Listed, WatchList
 from tests.store_bed import reading
 
 
@@ -67,6 +67,11 @@ class Bed:
         self.uplink.handle(opened, now)
         self.act(now)
 
+    def end(self, now: float) -> None:
+        self.line.is_open = False
+        closed: Any = Closed(self.line, "cut", None, now)  # type: ignore[arg-type]
+        self.uplink.handle(closed, now)
+
     @property
     def line(self) -> Line:
         return Line.made[-1]
@@ -105,6 +110,15 @@ def test_what_nobody_asked_for_is_not_even_read(bed: Bed, monkeypatch: pytest.Mo
     for topic in ("ping/other/batch", "watch/other", "ack/other", "agent/other", "verdict/x", ""):
         bed.hear(topic, b"anything")
     assert bed.heard == [] and bed.line.is_open
+
+
+def test_an_own_list_outlives_a_connection_that_died_before_it_could_bring_it(bed: Bed) -> None:
+    bed.hear("watch/box", b"mine.example")
+    bed.end(2.0)
+    bed.connect(100.0)
+    bed.hear("watch", b"all.example", 101.0)
+    bed.end(102.0)
+    assert bed.watch.due(200.0) == Listed("mine.example", "watch/box")
 
 
 def test_all_that_is_asked_for_is_read(bed: Bed) -> None:

@@ -117,6 +117,14 @@ def test_a_broker_that_brings_nothing_drops_nothing() -> None:
     assert watch.due(3600) is None and watch.in_force == Listed("b", "watch/box")
 
 
+def test_a_connection_that_ended_before_the_ten_seconds_drops_nothing() -> None:
+    watch = lists(all="a", own="b")
+    watch.connected(0)
+    watch.received(False, "a", 1)
+    watch.disconnected()
+    assert watch.due(60) is None and watch.in_force == Listed("b", "watch/box")
+
+
 def test_an_own_list_that_comes_within_the_ten_seconds_stays() -> None:
     watch = lists(own="b")
     watch.connected(0)
