@@ -8,6 +8,8 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 EVERY_MS = 60_000
+METERED_EVERY_MS = 600_000  # where bytes cost money
+SPENT_EVERY_MS = 3_600_000  # and where none are left
 HEALTH_FIELDS = (
     *("link", "refused", "list", "paused", "here", "epoch", "access_group", "silence"),
     *("namesake", "place", "isp", "budget"),
@@ -25,11 +27,14 @@ class Announcer:
         """A new connection: everything is said again at once."""
         self._said = None
 
-    def due(self, facts: dict[str, Any], now_ms: int) -> bool:
-        """At once when link, refusals or health changed; else at most once a minute, when new."""
+    def due(self, facts: dict[str, Any], now_ms: int, every_ms: int = EVERY_MS) -> bool:
+        """At once when link, refusals or health changed; else at most so often, when new.
+
+        ``now_ms`` is of a clock that never steps.
+        """
         if self._said is None or _health(facts) != _health(self._said):
             return True
-        return facts != self._said and now_ms - self._said_at_ms >= EVERY_MS
+        return facts != self._said and now_ms - self._said_at_ms >= every_ms
 
     def said(self, facts: dict[str, Any], now_ms: int) -> None:
         self._said, self._said_at_ms = facts, now_ms

@@ -186,7 +186,7 @@ class Agent:
         if self._journal.flush_due(now):
             self._journal.flush(now)
         if self._may_publish(now):
-            self._uplink.act(lambda: self._told(now), now, self._wall_ms())
+            self._uplink.act(lambda: self._told(now), now)
         self._told(now)
 
     def _may_publish(self, now: float) -> bool:

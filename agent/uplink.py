@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from agent import connection, wire
+from agent import about, connection, wire
 from agent.about import Announcer
 from agent.brokers import SHORT_LIFE_S, Brokers
 from agent.config import Config
@@ -142,11 +142,11 @@ class Uplink:
             self._is_it_me(message, event)
         self.heard(message, event.retain, now)
 
-    def _is_it_me(self, about: wire.About, event: connection.Received) -> None:
+    def _is_it_me(self, word: wire.About, event: connection.Received) -> None:
         """A live word that is not ours proves a namesake; so does a retained one that took the
         place of ours after we were pushed out."""
-        epoch = str(about.facts.get("epoch"))  # anything can stand there
-        if epoch in self._journal.epochs_of_this_run or about.facts.get("since") == self._since:
+        epoch = str(word.facts.get("epoch"))  # anything can stand there
+        if epoch in self._journal.epochs_of_this_run or word.facts.get("since") == self._since:
             return
         if not event.retain or (self._pushed_out and str(event.connection.broker) in self._told):
             self.namesake = True
@@ -176,7 +176,7 @@ class Uplink:
 
     # What is to be done
 
-    def act(self, facts: Callable[[], dict[str, Any]], now: float, now_ms: int) -> None:
+    def act(self, facts: Callable[[], dict[str, Any]], now: float) -> None:
         """Everything that is due now: a try, a move, results, and what the box says of itself."""
         if self._brokers is None:
             return
@@ -187,7 +187,7 @@ class Uplink:
             if self._brokers.should_leave(now) and self.drain.lonely_s(now) > 0:
                 self._leave(now)
                 return
-            self._announce(facts(), now_ms)
+            self._announce(facts(), round(now * 1000))
             self._publish(now)
 
     def wake_s(self, now: float) -> float:
@@ -225,7 +225,10 @@ class Uplink:
         self.drain.closed(now)
 
     def _announce(self, facts: dict[str, Any], now_ms: int) -> None:
-        if self._announcer.due(facts, now_ms) and self._send_about(facts):
+        every_ms = about.METERED_EVERY_MS if self.drain.metered else about.EVERY_MS
+        if self.drain.spent:
+            every_ms = about.SPENT_EVERY_MS
+        if self._announcer.due(facts, now_ms, every_ms) and self._send_about(facts):
             self._announcer.said(facts, now_ms)
 
     def _send_about(self, facts: dict[str, Any]) -> bool:

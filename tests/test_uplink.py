@@ -77,7 +77,7 @@ class Bed:
         return Line.made[-1]
 
     def act(self, now: float) -> None:
-        self.uplink.act(lambda: dict(self.facts), now, round(now * 1000))
+        self.uplink.act(lambda: dict(self.facts), now)
 
     def hear(self, topic: str, payload: bytes, now: float = 1.0, retain: bool = False) -> None:
         message: Any = Received(self.line, topic, payload, retain, None)  # type: ignore[arg-type]
@@ -110,6 +110,23 @@ def test_what_nobody_asked_for_is_not_even_read(bed: Bed, monkeypatch: pytest.Mo
     for topic in ("ping/other/batch", "watch/other", "ack/other", "agent/other", "verdict/x", ""):
         bed.hear(topic, b"anything")
     assert bed.heard == [] and bed.line.is_open
+
+
+@pytest.mark.parametrize(
+    ("metered", "spent", "most"), [(False, False, 60), (True, False, 6), (True, True, 1)]
+)
+def test_where_bytes_cost_money_the_box_says_less_of_itself(
+    bed: Bed, metered: bool, spent: bool, most: int
+) -> None:
+    bed.uplink.drain.metered, bed.uplink.drain.spent = metered, spent
+    before = bed.abouts()
+    for second in range(1, 3601):
+        bed.facts["traffic"] = second
+        bed.act(float(second))
+    assert bed.abouts() - before == most
+    bed.facts["link"] = {"type": "lte"}
+    bed.act(3601.0)
+    assert bed.abouts() - before == most + 1
 
 
 def test_an_own_list_outlives_a_connection_that_died_before_it_could_bring_it(bed: Bed) -> None:
