@@ -19,6 +19,8 @@ log = logging.getLogger("swarming")
 
 FIND_HOP_EVERY_S = 86_400.0  # while it is known
 FIND_HOP_AGAIN_S = 3_600.0  # nobody answered
+LOOK_EVERY_S = 60.0  # at the link, also while nothing is probed
+ASLEEP_S = 120.0  # the loop never waits so long: the box slept, and may be elsewhere now
 
 
 class Probing:
@@ -46,7 +48,7 @@ class Probing:
         self._refused: tuple[Refused, ...] = ()
         self._refused_address: dict[str, dict[str, Any]] = {}
         self.link, self._gateway = self._look()
-        self._linked_at = now
+        self._linked_at = self._acted_at = now
         self._find_hop_at = now + schedule.SLOT_S  # a crash loop must send nothing
 
     def follow(self, listed: Listed, now: float) -> None:
@@ -75,7 +77,14 @@ class Probing:
 
     def act(self, now: float) -> None:
         """Starts what is due, unless something runs or the owner has paused the box."""
-        if self._busy or self.paused:
+        if now - self._acted_at > ASLEEP_S:  # many networks have a gateway of the same address
+            self._lose_the_way(now)
+        self._acted_at = now
+        if self._busy:
+            return  # its result is of the link that it began on
+        if now - self._linked_at >= LOOK_EVERY_S:
+            self._look_at_link(now)
+        if self.paused:
             return
         if now >= self._find_hop_at:
             self._look_at_link(now)
@@ -138,6 +147,10 @@ class Probing:
         self._linked_at = now
         if linkguess.changed(before[0], self.link) or self._gateway != before[1]:
             log.info("link: %s by %s", self.link.type, self.link.iface or "no interface")
-            self.first_hop = None
-            self._find_hop_at = now
+            self._lose_the_way(now)
             self.on_link(self.link)
+
+    def _lose_the_way(self, now: float) -> None:
+        """What was behind the gateway need not be there now."""
+        self.first_hop = None
+        self._find_hop_at = now

@@ -229,7 +229,7 @@ class Agent:
             self._probing.schedule.look(message.targets, now)
 
     def _on_link(self, link: Link) -> None:
-        self._uplink.drain.metered = link.metered
+        self._uplink.drain.metered = self._budget.applies(link.metered)
         self._facts_at = -FACTS_EVERY_S
 
     def _spend(self, count_bytes: int) -> None:
