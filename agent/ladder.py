@@ -31,6 +31,7 @@ def probe(
     """`count` echoes to each rung, alternating, `interval_s` between any two. A result's body."""
     stop = stop or threading.Event()
     rungs: dict[str, dict[str, Any]] = {}
+    bugs: list[Exception] = []
 
     def climb(name: str, ip: str) -> None:
         # Each rung gets every second echo; the other one starts one interval later.
@@ -38,14 +39,22 @@ def probe(
             ip, _family(ip), count, 2 * interval_s, timeout_s=timeout_s, stop=stop
         )
 
+    def climb_beside(name: str, ip: str) -> None:
+        try:
+            climb(name, ip)
+        except Exception as bug:  # it would end with this thread, unseen
+            bugs.append(bug)
+
     beside = None
     if gateway_ip is not None:
-        beside = threading.Thread(target=climb, args=("gateway", gateway_ip), name="ladder")
+        beside = threading.Thread(target=climb_beside, args=("gateway", gateway_ip), name="ladder")
         beside.start()
     if first_hop_ip is not None and (beside is None or not stop.wait(interval_s)):
         climb("first_hop", first_hop_ip)
     if beside is not None:
         beside.join()
+    for bug in bugs:
+        raise bug
     return _body(rungs, gateway_ip or first_hop_ip, pinger)
 
 

@@ -180,3 +180,12 @@ def test_a_real_ladder_gives_each_rung_every_second_echo(
         times = [at for at, ip in sent if ip == rung]
         assert len(times) == 5
         assert min(b - a for a, b in zip(times, times[1:], strict=False)) >= 0.099
+
+
+def test_a_bug_on_the_gateways_side_is_not_buried_with_its_thread() -> None:
+    class Broken:
+        def ping(self, *_: object, **__: object) -> dict[str, object]:
+            raise RuntimeError("a bug")
+
+    with pytest.raises(RuntimeError, match="a bug"):
+        ladder.probe(Broken(), "10.0.0.1", None)  # type: ignore[arg-type]
