@@ -7,6 +7,8 @@ the agent begins, and the rest is the real thing. FAST (environment) is by how m
 import functools
 import os
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from agent import (
     brokers,
@@ -38,11 +40,7 @@ def shorten() -> None:
     """Every wait of the agent is FACTOR times shorter from here on."""
     for name in _PROBED:
         setattr(schedule, name, getattr(schedule, name) / FACTOR)
-    interval_s = schedule.ECHO_GAP_S / FACTOR
-    timeout_s = max(schedule.ECHO_TIMEOUT_S / FACTOR, 0.2)
-    Pinger.ping = functools.partialmethod(  # type: ignore[method-assign, assignment]
-        Pinger.ping, interval_s=interval_s, timeout_s=timeout_s
-    )
+    Pinger.ping = _hurried(Pinger.ping)  # type: ignore[method-assign]
     first_hop = functools.partial(ladder.first_hop, interval_s=0.05, timeout_s=0.1)
     ladder.first_hop = first_hop  # type: ignore[assignment]
     probing.FIND_HOP_AGAIN_S /= FACTOR
@@ -60,6 +58,25 @@ def shorten() -> None:
         **{name: value / FACTOR for name, value in rules._asdict().items() if name.endswith("_s")}
     )
     uplink.Drain = functools.partial(drain.Drain, rules=rules)  # type: ignore[misc, assignment]
+
+
+def _hurried(ping: Callable[..., Any]) -> Callable[..., Any]:
+    """A ping that waits less, between its echoes and for the last one."""
+
+    @functools.wraps(ping)
+    def hurried(
+        self: Pinger,
+        ip: str,
+        family: int,
+        count: int = 10,
+        interval_s: float = 1.0,
+        timeout_s: float = 5.0,
+        **more: Any,
+    ) -> Any:
+        interval_s, timeout_s = interval_s / FACTOR, max(timeout_s / FACTOR, 0.2)
+        return ping(self, ip, family, count, interval_s, timeout_s, **more)
+
+    return hurried
 
 
 if __name__ == "__main__":

@@ -1,0 +1,93 @@
+"""``swarming-agent status``: ten lines from a snapshot, over a socket that leaves no file."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from agent import status, wire
+
+FACTS = {
+    "about": {
+        "agent": "calm-otter-41",
+        "version": "0.1.0",
+        "journal": {"in": "file", "waiting": 3, "evicted": 0},
+        "clock": {"trust": "ntp", "age_s": 60},
+        "link": {"type": "lte", "iface": "wwan0", "stated": True},
+        "list": {"from": "watch", "targets": ["voila.fr", "yahoo.cn"]},
+        "refused": [{"target": "10.0.0.1", "reason": "private"}],
+        "icmp": "ping",
+        "traffic": {"bytes": 1_500_000, "left_bytes": 400_000_000},
+    },
+    "broker": "mqtt://localhost:1883",
+    "indexer": "online",
+    "icmp_advice": "sysctl -w …",
+    "last": "icmp voila.fr 21.4 ms",
+    "pid": 7,
+}
+
+
+def test_ten_lines_for_a_person() -> None:
+    assert status.text(FACTS).splitlines() == [
+        "agent    calm-otter-41, version 0.1.0",
+        "broker   mqtt://localhost:1883",
+        "indexer  online",
+        "journal  3 waiting, 0 evicted",
+        "clock    ntp, vouched for 60 s ago",
+        "link     lte, wwan0, stated by the owner",
+        "list     2 targets from watch, 1 refused",
+        "icmp     ping, sysctl -w …",
+        "traffic  1.5 MB since the start, 400 MB left of the budget",
+        "last     icmp voila.fr 21.4 ms",
+    ]
+
+
+def test_an_agent_that_has_just_begun_is_ten_lines_too() -> None:
+    said = status.text({})
+    assert len(said.splitlines()) == 10
+    assert "none reached" in said and "no result yet" in said
+
+
+def test_a_journal_in_memory_says_why() -> None:
+    about = FACTS["about"] | {"journal": {"waiting": 1, "memory": "disk is full"}}
+    assert "in memory: disk is full" in status.text(FACTS | {"about": about})
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"kind": "icmp", "target": "voila.fr", "rtt_ms": {"avg": 21.44}}, "icmp voila.fr 21.4 ms"),
+        ({"kind": "icmp", "target": "x", "error": "timeout"}, "icmp x no reply"),
+        ({"kind": "http", "target": "u", "phases_ms": {"total": 90.0}}, "http u 90.0 ms"),
+        ({"kind": "http", "target": "u", "error": "unknown_host"}, "http u no such name"),
+        ({"kind": "ladder", "target": "ladder", "gateway": None}, "ladder ladder"),
+    ],
+)
+def test_the_last_result_in_a_few_words(body: dict[str, object], said: str) -> None:
+    assert status.last_word(body) == said
+
+
+def test_whoever_asks_gets_the_newest_snapshot(tmp_path: Path) -> None:
+    server = status.StatusServer(str(tmp_path / "journal.db"))
+    try:
+        server.snapshot = wire.encode_json({"last": "one"})
+        assert status.ask(str(tmp_path / "journal.db")) == {"last": "one"}
+        server.snapshot = wire.encode_json({"last": "two" * 50_000})
+        assert status.ask(str(tmp_path / "journal.db"))["last"] == "two" * 50_000
+        assert os.listdir(tmp_path) == [], "no file, no flash"
+    finally:
+        server.close()
+
+
+def test_nobody_there_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(status.StatusError, match="no agent runs on"):
+        status.ask(str(tmp_path / "journal.db"))
+
+
+def test_a_second_agent_cannot_answer_in_the_first_ones_place(tmp_path: Path) -> None:
+    server = status.StatusServer(str(tmp_path / "journal.db"))
+    try:
+        with pytest.raises(status.StatusError, match="another agent"):
+            status.StatusServer(str(tmp_path / "journal.db"))
+    finally:
+        server.close()
