@@ -16,6 +16,7 @@ SILENCE_MS = 90_000
 WRITE_MS = 30_000  # a sign of life alone is written at most this often
 _SAME_MS = 1000
 _MAX_FLUSH_S = 86_400
+_MAX_RIPS = 10_000
 _WAITING_CLOCKS = ("unsynced", "waiting")
 
 
@@ -25,6 +26,7 @@ class Presence:
     def __init__(self, records: Iterable[AgentRecord]) -> None:
         self._records = {record.agent: record for record in records}
         self._written: dict[str, AgentRecord] = dict(self._records)
+        self._rips: set[str] = set()  # of agents that nothing else is known of yet
 
     @property
     def names(self) -> set[str]:
@@ -55,8 +57,13 @@ class Presence:
 
     def rip(self, message: Rip, now_ms: int) -> None:
         """The broker claims that the agent is gone. The first claim counts; cleared is no life."""
-        if not message.cleared and message.agent in self._records:
-            self._claim(message.agent, now_ms)
+        if message.agent in self._records:
+            if not message.cleared:
+                self._claim(message.agent, now_ms)
+        elif message.cleared:
+            self._rips.discard(message.agent)
+        elif len(self._rips) < _MAX_RIPS:
+            self._rips.add(message.agent)
 
     def due(self, now_ms: int) -> list[AgentRecord]:
         """The records that the store should have now; it has them once `written` is called."""
@@ -71,6 +78,7 @@ class Presence:
     def _about_of_old(self, message: About, now_ms: int) -> None:
         """Facts that are not older than ours are taken; a goodbye among them is a claim."""
         known = self._records.get(message.agent)
+        ripped = known is None and message.agent in self._rips
         said_ms = _said_ms(message.facts)
         if known is None:
             seen_ms = now_ms if said_ms is None else min(said_ms, now_ms)
@@ -79,7 +87,7 @@ class Presence:
         elif known.facts and (said_ms or 0) < (_said_ms(known.facts) or 0):
             return
         self._records[message.agent] = known._replace(facts=message.facts)
-        if message.facts.get("here") is False:
+        if message.facts.get("here") is False or ripped:
             self._claim(message.agent, now_ms)
 
     def _claim(self, agent: str, now_ms: int) -> None:
@@ -110,10 +118,10 @@ def waits_for_time(message: About) -> bool:
 
 
 def _silent_long(record: AgentRecord, now_ms: int) -> bool:
+    """Any life ends a claim, so all was silent since it; the future: the clock was set back."""
     if record.rip_ms is None:
         return False
-    since_ms = max(record.rip_ms, record.seen_ms)
-    return now_ms - since_ms >= _flush_ms(record.facts) + SILENCE_MS
+    return not 0 <= now_ms - record.rip_ms < _flush_ms(record.facts) + SILENCE_MS
 
 
 def _flush_ms(facts: dict[str, Any]) -> int:
