@@ -14,7 +14,7 @@ from typing import NamedTuple
 from indexer import share
 from indexer.config import Config
 from indexer.desk import Change, Desk, Live
-from indexer.leader import ADVISE_MS, Advice, Leader, advise, new_salt
+from indexer.leader import ADVISE_S, Advice, Leader, advise, new_salt
 from indexer.learnt import Learnt
 from indexer.lists import Lists, Write
 from indexer.presence import Presence
@@ -64,7 +64,7 @@ class Chores:
         self._led = False
         self._learnt = Learnt(store)
         self._judging = False
-        self._judge_ms = 0
+        self._judge_s = 0.0
         self._rollup_pause_s = ROLLUP_S
 
     def turn(self, now_s: float, now_ms: int, idle: bool) -> None:
@@ -74,7 +74,7 @@ class Chores:
         self._every("lease", LEASE_S, now_s, lambda: self._lead(now_ms))
         if self.leader.leads(now_ms):
             self._settle_lists(now_ms)
-            self._judge(now_ms)
+            self._judge(now_s, now_ms)
         if idle:
             self._every("rollup", self._rollup_pause_s, now_s, lambda: self._rollup(now_ms))
             self._every("retain", RETAIN_S, now_s, lambda: self._retain(now_ms))
@@ -91,7 +91,7 @@ class Chores:
     def judged(self, event: Judged, now_ms: int) -> None:
         """Publishes what is new in the advice, if we still lead."""
         self._judging = False
-        self._judge_ms = now_ms + max(ADVISE_MS, round(event.took_s * 1000 * _PATIENCE))
+        self._judge_s = time.monotonic() + max(ADVISE_S, event.took_s * _PATIENCE)
         if event.advice is None or not self.leader.leads(now_ms):
             return
         for message in self.leader.say(event.advice, self._desk.verdicts(), now_ms):
@@ -149,8 +149,8 @@ class Chores:
                 newest = self._store.watch_history(write.scope, 1)[0]
                 self._desk.tell(Live("list", Change(*newest, took)))
 
-    def _judge(self, now_ms: int) -> None:
-        if self._judging or now_ms < self._judge_ms:
+    def _judge(self, now_s: float, now_ms: int) -> None:
+        if self._judging or now_s < self._judge_s:
             return
         self._judging = True
         threading.Thread(target=self._judge_all, args=(now_ms,), name="judge", daemon=True).start()

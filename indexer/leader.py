@@ -16,7 +16,7 @@ from indexer.store import Store
 LEASE = "lead"
 LEASE_MS = 30_000
 RENEW_MS = 10_000
-ADVISE_MS = 10_000
+ADVISE_S = 10.0
 SWARM_MS = 1_200_000  # agents believe a swarm for an hour
 SWARM_CHANGE_MS = 60_000
 LOOK_MS = 240_000  # agents believe a look for five minutes
@@ -82,6 +82,7 @@ class Leader:
         self._leases = leases
         self._until_ms = 0
         self._renewed_ms = 0
+        self._said_ms = 0
         self._asked: dict[str, int] = {}
         self._swarm: tuple[bytes, int] = (b"", 0)
         self._look: tuple[tuple[str, ...], int] = ((), 0)
@@ -113,6 +114,9 @@ class Leader:
 
     def say(self, advice: Advice, on_brokers: Iterable[str], now_ms: int) -> list[Message]:
         """What is new and worth a message. on_brokers: targets that have a retained verdict."""
+        if now_ms < self._said_ms:
+            self._forget()  # the clock was set back: when all that was said, it cannot tell
+        self._said_ms = now_ms
         messages = [*self._say_swarm(advice, now_ms), *self._say_look(advice, now_ms)]
         for target, facts in advice.verdicts.items():
             messages += self._say_verdict(target, facts, now_ms)
@@ -136,7 +140,7 @@ class Leader:
 
     def _say_look(self, advice: Advice, now_ms: int) -> list[Message]:
         self._asked = {
-            target: at_ms for target, at_ms in self._asked.items() if now_ms - at_ms < ASKED_MS
+            target: at_ms for target, at_ms in self._asked.items() if 0 <= now_ms - at_ms < ASKED_MS
         }
         wanted = dict.fromkeys([*reversed(self._asked), *advice.doubtful])
         look = tuple(sorted(list(wanted)[:_MAX_LOOK]))

@@ -29,8 +29,8 @@ from indexer.presence import Presence, waits_for_time
 from indexer.store import Store, StoreDown
 from indexer.switchboard import Switchboard
 
-ANNOUNCE_MS = 300_000
-TIME_ASKED_MS = 10_000  # an agent that waits for the time gets it at most this often
+ANNOUNCE_S = 300.0
+TIME_ASKED_S = 10.0  # an agent that waits for the time gets it at most this often
 STORE_RETRY_S = 1.0
 TURN_S = 1.0  # no sleep is longer, so that the page sees the truth
 GATHER_S = 0.002  # what comes together is handled together; waking for each would cost as much
@@ -77,7 +77,7 @@ class Indexer:
             self.events.put,
         )
         self._retry_s = 0.0
-        self._announced_ms = 0
+        self._announced_s = 0.0  # monotonic: a clock set back must not silence us
         self._laid_s = 0.0
         self._stopping = False
 
@@ -85,8 +85,8 @@ class Indexer:
 
     def run(self) -> int:
         """Until Stop comes; the exit code."""
-        self.desk.lay_lists(self.lists.own())
         self._announce(wall_ms())
+        self._guarded(lambda: self.desk.lay_lists(self.lists.own()))
         while not self._stopping:
             self.turn()
         self._goodbye()
@@ -104,8 +104,8 @@ class Indexer:
         self._consume(now_s, now_ms)
         self._bound_inbox(now_s, now_ms)
         if self.down is not None and now_s >= self._retry_s:
-            self._try_store(now_s)
-        if now_ms - self._announced_ms >= ANNOUNCE_MS:
+            self._try_store(now_s, now_ms)
+        if now_s - self._announced_s >= ANNOUNCE_S:
             self._announce(now_ms)
         if self.down is None:
             idle = not len(self.inbox)
@@ -253,26 +253,31 @@ class Indexer:
             self.down = reason
             self._announce(wall_ms())
 
-    def _try_store(self, now_s: float) -> None:
+    def _try_store(self, now_s: float, now_ms: int) -> None:
+        """With what waits to be committed: a nearly full disk takes a small check, and no more."""
         try:
             self.store.check()
+            self.desk.lay_lists(self.lists.own())
+            done = None if self.consumer.empty else self.consumer.commit(now_ms)
         except StoreDown as error:
             self.down = str(error)
             self._retry_s = now_s + STORE_RETRY_S
             return
         log.info("the store takes results again")
         self.down = None
-        self._announce(wall_ms())
+        self._announce(now_ms)
+        if done is not None:
+            self._publish(done)
 
     # --- what is said ---
 
     def _announce(self, now_ms: int) -> None:
         facts = {"online": self.down is None, "time": wire.rfc3339(now_ms)}
         self.switchboard.keep(wire.indexer_topic(self.config.name), wire.encode_json(facts))
-        self._announced_ms = now_ms
+        self._announced_s = time.monotonic()
 
     def _tell_time(self, now_ms: int) -> None:
-        if now_ms - self._announced_ms >= TIME_ASKED_MS:
+        if time.monotonic() - self._announced_s >= TIME_ASKED_S:
             self._announce(now_ms)
 
     def _command(self, command: ChangeList | UndoList) -> None:

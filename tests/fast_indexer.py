@@ -15,7 +15,7 @@ from indexer import chores, cli, leader, lines, lists, presence, swarming_indexe
 FACTOR = float(os.environ.get("FAST", "20"))
 KEEPALIVE_S = max(4, round(30 / FACTOR))
 _SHORTENED: dict[Any, tuple[str, ...]] = {
-    swarming_indexer: ("ANNOUNCE_MS", "TIME_ASKED_MS"),
+    swarming_indexer: ("ANNOUNCE_S", "TIME_ASKED_S"),
     chores: ("PRESENCE_S", "LEASE_S", "ROLLUP_S"),
     leader: ("LEASE_MS", "RENEW_MS", "SWARM_MS", "SWARM_CHANGE_MS", "LOOK_MS", "VERDICT_MS"),
     lines: ("LAST_S", "TAKEN_OVER_S", "STEADY_S"),

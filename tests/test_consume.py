@@ -334,6 +334,49 @@ def test_a_store_that_is_down_is_told_waited_for_and_nothing_is_lost(
             wait_for(lambda: indexer.desk.healthz().ok, what="healthz to be well again")
 
 
+def test_a_store_that_takes_a_check_but_no_results_is_down_all_the_time(
+    mosquitto: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A nearly full disk; an indexer that is online every other second helps nobody."""
+    monkeypatch.setattr("indexer.swarming_indexer.STORE_RETRY_S", 0.02)
+    port = mosquitto().port
+    with sqlite(tmp_path / "s.db") as real:
+        store = Flaky(real)
+        with (
+            running(settings(port), store),  # type: ignore[arg-type]
+            Client(port, "ack/+", "indexer/+") as client,
+        ):
+            client.wait_online()
+            checks: list[None] = []
+            store.check = lambda: checks.append(None)  # type: ignore[attr-defined]
+            store.down = True
+            client.send(result(1))
+            client.wait_online(False)
+            wait_for(lambda: len(checks) > 5, what="a few checks")
+            told = client.payloads(wire.indexer_topic("indexer-test"))
+            assert [b"false" in one for one in told] == [False, True]
+            store.down = False
+            client.wait_online()
+            client.wait_confirmed([1])
+
+
+def test_a_clock_that_is_set_back_does_not_silence_the_indexer(
+    mosquitto: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexer.swarming_indexer.ANNOUNCE_S", 0.05)
+    port = mosquitto().port
+    with (
+        sqlite(tmp_path / "s.db") as store,
+        running(settings(port), store),
+        Client(port, "indexer/+") as client,
+    ):
+        client.wait_online()
+        monkeypatch.setattr("indexer.swarming_indexer.wall_ms", lambda: now_ms() - DAY_MS)
+        topic = wire.indexer_topic("indexer-test")
+        day = wire.rfc3339(now_ms() - DAY_MS)[:10].encode()
+        wait_for(lambda: any(day in one for one in client.payloads(topic)), what="the new time")
+
+
 def test_a_full_inbox_gives_up_the_connection_and_nothing_is_lost(
     mosquitto: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

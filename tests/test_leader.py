@@ -115,6 +115,16 @@ def test_a_verdict_is_retained_and_said_again_at_once_when_it_turns() -> None:
     assert said(leader, advice(verdicts=later), T0 + 63_000, topic)
 
 
+def test_a_clock_that_is_set_back_silences_nothing() -> None:
+    leader = leading()
+    doubtful = advice(doubtful=("voila.fr",))
+    topics = {message.topic for message in leader.say(doubtful, (), T0)}
+    back_ms = T0 - 86_400_000
+    leader.renew(back_ms)
+    assert {message.topic for message in leader.say(doubtful, (), back_ms)} == topics
+    assert leader.say(doubtful, (), back_ms + 1000) == []
+
+
 def test_the_verdict_on_a_target_that_nobody_probes_is_taken_back() -> None:
     leader = leading()
     messages = leader.say(advice(), ["voila.fr", "https://gone.example/"], T0)
@@ -141,7 +151,7 @@ def test_the_advice_counts_the_agents_of_each_target(tmp_path: Path) -> None:
 def test_the_leader_writes_and_its_follower_takes_over_with_the_same_salt(
     mosquitto: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indexer.chores.ADVISE_MS", 200)
+    monkeypatch.setattr("indexer.chores.ADVISE_S", 0.2)
     monkeypatch.setattr("indexer.leader.RENEW_MS", 500)
     port = mosquitto().port
     verdict = wire.verdict_topic("voila.fr")
@@ -168,7 +178,7 @@ def test_the_leader_writes_and_its_follower_takes_over_with_the_same_salt(
 def test_who_does_not_lead_writes_none_of_it(
     mosquitto: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indexer.chores.ADVISE_MS", 200)
+    monkeypatch.setattr("indexer.chores.ADVISE_S", 0.2)
     port = mosquitto().port
     with sqlite(tmp_path / "s.db") as store:
         assert store.lease("lead", "indexer-other", now_ms(), 300_000)

@@ -100,6 +100,25 @@ def test_a_retained_goodbye_makes_an_unknown_agent_gone_from_the_start() -> None
     assert not record(presence, T0).here
 
 
+@pytest.mark.parametrize("rip_first", [True, False])
+def test_what_a_broker_retained_of_a_dead_agent_may_come_in_any_order(rip_first: bool) -> None:
+    presence = Presence([])
+    if rip_first:
+        presence.rip(Rip("a1", cleared=False), T0)
+    presence.about(About("a1", {"flush_s": 0}), True, T0)
+    if not rip_first:
+        presence.rip(Rip("a1", cleared=False), T0)
+    assert record(presence, T0).here
+    assert not record(presence, T0 + SILENCE_MS).here
+
+
+def test_a_clock_that_is_set_back_keeps_nobody_here() -> None:
+    presence = met({"flush_s": 0})
+    presence.rip(Rip("a1", cleared=False), T0 - 3_600_000)
+    assert record(presence, T0 - 3_600_000).here
+    assert not record(presence, T0 - 3_600_000 + SILENCE_MS).here
+
+
 def test_an_absurd_flush_does_not_keep_anybody_here_for_ever() -> None:
     presence = met({"flush_s": 1e300})
     presence.rip(Rip("a1", cleared=False), T0)
@@ -133,7 +152,7 @@ def test_an_agent_without_a_clock_is_told_the_time(clock: Any, waits: bool) -> N
 def test_the_time_is_told_at_once_when_an_agent_asks(
     mosquitto: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indexer.swarming_indexer.TIME_ASKED_MS", 0)
+    monkeypatch.setattr("indexer.swarming_indexer.TIME_ASKED_S", 0)
     port = mosquitto().port
     about = wire.encode_json({"clock": {"trust": "waiting"}})
     with (
