@@ -118,6 +118,11 @@ class Sent:
         self.at = now
         self.acknowledged_at: float | None = None
 
+    def forget_ids(self) -> None:
+        """They mean other rows now. The message still takes a place in the window."""
+        self.first_id = self.last_id = NO_END
+        self.again = True
+
 
 class Drain:
     """One agent's drain, to one broker at a time."""
@@ -155,9 +160,10 @@ class Drain:
         self._generation = self._journal.generation
         self._cursor = self._journal.published_upto
         self._resend.begin_anew(self._cursor)
-        self._waiting.clear()
         self._forward.clear()
         self._unconfirmed.clear()
+        for sent in self._waiting.values():
+            sent.forget_ids()
 
     # --- events -----------------------------------------------------------------------------------
 

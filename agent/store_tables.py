@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import sqlite_utils
 
 from agent.losses import NOTHING, Loss
-from agent.store_epochs import Epoch
+from agent.store_epochs import NO_END, Epoch
 
 APPLICATION_ID = 0x53574A31
 PAGE_BYTES = 512
@@ -199,8 +199,10 @@ class Tables:
     def last_id(self) -> int:
         return self._number("SELECT max(id) FROM rows")
 
-    def count(self, after_id: int = 0) -> int:
-        return self._number("SELECT count(*) FROM rows WHERE id > ?", (after_id,))
+    def count(self, spans: Iterable[tuple[int, int]] = ((0, NO_END),)) -> int:
+        """How many rows these ranges of ids hold; a scan of them."""
+        sql = "SELECT count(*) FROM rows WHERE id BETWEEN ? AND ?"
+        return sum(self._number(sql, span) for span in spans)
 
     def set_aside(self, ids: Iterable[int]) -> int:
         """Rows that cannot be understood leave the queue, and are kept."""

@@ -17,6 +17,7 @@ import tempfile
 from collections import deque
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -28,6 +29,12 @@ from tests.store_bed import NS_PER_S, TODAY_S, open_journal, reading
 
 EXAMPLES = int(os.environ.get("SWARMING_MODEL_EXAMPLES", "0"))
 RULES = Rules(singles=3, unacknowledged=4, unconfirmed_singles=6, unconfirmed_batches=2)
+
+# What a broker does with a message: (delivered, PUBACK's code; None: no PUBACK).
+FATES = st.sampled_from(
+    [(True, 0)] * 4
+    + [(False, 0), (False, 0), (True, None), (False, 0x10), (False, 0x87), (False, 0x97)]
+)
 
 
 class Box(RuleBasedStateMachine):
@@ -45,18 +52,18 @@ class Box(RuleBasedStateMachine):
         self.buffered, self.promised, self.in_memory = {}, {}, {}
         self.identities = set()
         self.connected = False
-        self.at_broker = deque()  # (token, topic, payload): no PUBACK yet
-        self.tokens = 0
+        self.at_broker = deque()  # (token, topic, payload, sent at): no PUBACK yet
+        self.tokens, self.owed = 0, set()  # owed: no PUBACK came
         self.stored = {}  # the indexer's store: identity -> result
         self.copies = {}  # the same, of everything that was ever published
         self.acks = deque()
-        self.tracked = []  # (identities, batch, sent at): published while an indexer was online
+        self.tracked = []  # (identities, batch, sent at, token): while an indexer was online
         self.start()
 
     def start(self):
         self.journal = open_journal(self.folder, now=self.now, max_rows=self.max_rows)
         self.drain = Drain(self.journal, "box", random.Random(self.number), RULES)
-        self.connected = False
+        self.connected, self.generation = False, 0
         self.look_at_clock()
 
     def look_at_clock(self):
@@ -73,18 +80,44 @@ class Box(RuleBasedStateMachine):
             self.journal.close()
             shutil.rmtree(self.folder)
 
+    @initialize(broker=st.sampled_from(["one", "two"]), indexer=st.booleans())
+    def begin_well(self, broker, indexer):
+        """Most of what can go wrong needs something that went well before."""
+        self.connect(broker)
+        if indexer:
+            self.drain.indexer_seen("indexer-1", True, False, self.now)
+
     # --- the box --------------------------------------------------------------------------------
 
     @rule(count=st.integers(1, 12))
-    def measure(self, count):
+    def measure(self, count, more=""):
         for _ in range(count):
             self.number += 1
             self.look_at_clock()
-            told = {"kind": "icmp", "target": "voila.fr", "number": self.number}
+            told = {"kind": "icmp", "target": "voila.fr", "number": self.number, "more": more}
             identity = self.journal.add(told, round((self.now - self.booted_at) * NS_PER_S))
             assert identity not in self.identities, "two results share an identity"
             self.identities.add(identity)
             self.buffered[identity] = self.number
+
+    @rule(
+        count=st.integers(1, 12),
+        fates=st.lists(FATES, max_size=8),
+        confirmed=st.integers(0, 4),
+        seconds=st.sampled_from([0.0, 1.0, 61.0]),
+    )
+    def a_turn_of_the_loop(self, count, fates, confirmed, seconds):
+        """What happens nearly always: measured, flushed, published, taken, confirmed."""
+        self.measure(count)
+        self.flush()
+        if not self.connected:
+            self.connect("one")
+        self.publish(3)
+        for fate in fates:
+            self.the_broker_takes(fate, 1)
+        if confirmed and self.acks:
+            self.a_confirmation_comes(confirmed, False)
+        self.wait(seconds)
 
     @rule()
     def flush(self):
@@ -132,10 +165,12 @@ class Box(RuleBasedStateMachine):
 
     @rule()
     def fill_the_disk(self):
-        """The next commit that needs a page more finds none."""
+        """The commit that needs a page more finds none."""
         if self.journal.facts()["in"] == "file":
             tables = self.journal._tables
             tables._db.execute(f"PRAGMA max_page_count = {tables._number('PRAGMA page_count')}")
+            self.measure(12, random.Random(self.number).randbytes(300).hex())
+            self.flush()
 
     # --- the way to the broker ------------------------------------------------------------------
 
@@ -150,8 +185,13 @@ class Box(RuleBasedStateMachine):
     def disconnect(self):
         """What the broker holds has arrived or not; nobody here will know."""
         self.connected = False
+        self.will_go_again(self.owed)
+        self.owed.clear()
         self.at_broker.clear()
         self.drain.closed(self.now)
+
+    def will_go_again(self, tokens):
+        self.tracked = [entry for entry in self.tracked if entry[3] not in tokens]
 
     @rule(times=st.integers(1, 3))
     def publish(self, times):
@@ -159,7 +199,8 @@ class Box(RuleBasedStateMachine):
             for outgoing in self.drain.due(self.now):
                 self.note_flush_by_drain()
                 self.tokens += 1
-                self.at_broker.append((self.tokens, outgoing.topic, outgoing.payload))
+                self.owed.add(self.tokens)
+                self.at_broker.append((self.tokens, outgoing.topic, outgoing.payload, self.now))
                 self.drain.sent(outgoing, self.tokens, self.now)
                 self.check_published(outgoing)
 
@@ -169,6 +210,9 @@ class Box(RuleBasedStateMachine):
             self.note_flush()
 
     def check_published(self, outgoing):
+        if self.generation != self.journal.generation:
+            self.generation = self.journal.generation
+            self.tracked.clear()  # other rows: the window begins anew
         results = wire.read(outgoing.topic, outgoing.payload).results
         for result in results:
             identity = (result.epoch, result.seq)
@@ -177,33 +221,34 @@ class Box(RuleBasedStateMachine):
             assert result.time_ms >= FLOOR_MS, "a result from 1970"
             if result.body["kind"] != "lost":
                 assert identity in self.promised | self.in_memory, "published before its commit"
-        assert len(self.at_broker) <= RULES.unacknowledged
+        late = self.now - RULES.acknowledged_within_s  # older ones are given up
+        assert sum(at > late for *_, at in self.at_broker) <= RULES.unacknowledged
         if self.drain.indexer_online(self.now):
             identities = {(result.epoch, result.seq) for result in results}
-            self.tracked.append([identities, outgoing.batch, self.now])
+            self.tracked.append([identities, outgoing.batch, self.now, self.tokens])
             self.check_window()
 
     def check_window(self):
         fresh = [
             batch
-            for identities, batch, at in self.tracked
+            for identities, batch, at, _ in self.tracked
             if at > self.now - RULES.fresh_s and identities
         ]
         assert sum(fresh) <= RULES.unconfirmed_batches
         assert len(fresh) - sum(fresh) <= RULES.unconfirmed_singles
 
     @precondition(lambda self: self.at_broker)
-    @rule(
-        fate=st.sampled_from(["delivered", "delivered", "dropped", "delivered, no PUBACK"]),
-        code=st.sampled_from([0, 0, 0, 0, 0x10, 0x87, 0x97, 0x83]),
-        count=st.integers(1, 6),
-    )
-    def the_broker_takes(self, fate, code, count):
+    @rule(fate=FATES, count=st.integers(1, 6))
+    def the_broker_takes(self, fate, count):
+        delivered, code = fate
         for _ in range(min(count, len(self.at_broker))):
-            token, topic, payload = self.at_broker.popleft()
-            if fate.startswith("delivered") and code == 0:
+            token, topic, payload, _ = self.at_broker.popleft()
+            if delivered:
                 self.arrive(topic, payload)
-            if fate != "delivered, no PUBACK":
+            if code is not None and code >= 0x80:
+                self.will_go_again({token})
+            if code is not None:
+                self.owed.discard(token)
                 self.drain.acknowledged(token, code, self.now)
 
     def arrive(self, topic, payload):
@@ -304,8 +349,9 @@ class Box(RuleBasedStateMachine):
 
     def the_broker_takes_all(self):
         while self.at_broker:
-            token, topic, payload = self.at_broker.popleft()
+            token, topic, payload, _ = self.at_broker.popleft()
             self.arrive(topic, payload)
+            self.owed.discard(token)
             self.drain.acknowledged(token, 0, self.now)
         while self.acks:
             ranges = self.acks.popleft()
@@ -346,8 +392,8 @@ class SmallBox(Box):
 
 
 HOW = settings(
-    max_examples=EXAMPLES or 80,
-    stateful_step_count=50,
+    max_examples=EXAMPLES or 60,
+    stateful_step_count=40,
     derandomize=not EXAMPLES,
     deadline=None,
     suppress_health_check=list(HealthCheck),
@@ -356,3 +402,54 @@ TestBox = Box.TestCase
 TestBox.settings = HOW
 TestSmallBox = SmallBox.TestCase
 TestSmallBox.settings = HOW
+
+
+def live(box, rng, steps):
+    """A long life of the same box: mostly turns of the loop, now and then a mishap."""
+    fates = [(True, 0)] * 6 + [
+        (False, 0),
+        (True, None),
+        (False, 0x10),
+        (False, 0x87),
+        (False, 0x97),
+    ]
+    mishaps = [
+        lambda: box.kill_and_restart(),
+        lambda: box.reboot(rng.choice(["ntp", "waiting", "unknown"])),
+        lambda: box.step_the_clock(rng.choice([-5000.0, -2.0, 0.3, 2.0, 5000.0])),
+        lambda: box.judge_the_clock_anew(rng.choice(["ntp", "unknown", "waiting", "unsynced"])),
+        lambda: box.fill_the_disk(),
+        lambda: box.disconnect() if box.connected else box.connect(rng.choice(["one", "two"])),
+        lambda: box.acks and box.a_confirmation_is_lost(),
+        lambda: box.connected and box.the_indexer_says(rng.random() < 0.7, rng.random() < 0.3),
+        lambda: box.the_network_switches_metered(),
+        lambda: box.wait(rng.choice([5.0, 125.0, 1000.0])),
+    ]
+    for _ in range(steps):
+        if rng.random() < 0.7:
+            box.a_turn_of_the_loop(
+                rng.randint(1, 5),
+                [rng.choice(fates) for _ in range(rng.randint(0, 8))],
+                rng.randint(0, 9),
+                rng.choice([0.0, 1.0, 61.0]),
+            )
+        else:
+            rng.choice(mishaps)()
+        box.what_was_promised_is_there_or_stored()
+        box.the_counts_are_true()
+        box.the_loop_never_sleeps_for_ever()
+
+
+@pytest.mark.parametrize("kind", [Box, SmallBox])
+@pytest.mark.parametrize("seed", range(max(12, EXAMPLES // 10)))
+def test_a_long_life_full_of_mishaps_loses_nothing(kind, seed):
+    box = kind()
+    box.begin_well("one", True)
+    if kind is SmallBox:
+        box.an_indexer_was_seen()
+    try:
+        live(box, random.Random(seed), 120)
+    except BaseException:
+        box.journal.close()
+        raise
+    box.teardown()
