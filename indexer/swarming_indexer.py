@@ -24,6 +24,7 @@ from indexer.config import Config
 from indexer.consume import Consumer, Done
 from indexer.desk import Busy, Change, ChangeList, Desk, Health, Live, LookAt, UndoList
 from indexer.inbox import Inbox
+from indexer.lines import Line
 from indexer.lists import ListRefused, Lists
 from indexer.presence import Presence, waits_for_time
 from indexer.store import Store, StoreDown
@@ -34,6 +35,7 @@ TIME_ASKED_S = 10.0  # an agent that waits for the time gets it at most this oft
 STORE_RETRY_S = 1.0
 TURN_S = 1.0  # no sleep is longer, so that the page sees the truth
 GATHER_S = 0.002  # what comes together is handled together; waking for each would cost as much
+WAITING = 20_000  # messages that a broker owes a PUBACK for
 _EVENTS_A_TURN = 2000
 _GOODBYE_S = 1.0
 
@@ -112,6 +114,7 @@ class Indexer:
             self._guarded(lambda: self.chores.turn(now_s, now_ms, idle))
         if now_s - self._laid_s >= TURN_S:
             self._laid_s = now_s
+            self._bound_waiting(now_s, now_ms)
             self.desk.lay(self._health(now_ms), self.switchboard.states(now_s), now_ms)
 
     def _wake_s(self, now_s: float) -> float:
@@ -233,9 +236,18 @@ class Indexer:
         line = self.switchboard.line_of(fullest.connection)
         self.inbox.forget(fullest.connection)
         if line is not None:
-            line.give_up("it sends faster than the store takes", now_s, now_ms)
-            self.lists.closed(line.address)
-            log.warning("%s: %s; disconnected for a while", line.address, line.reason)
+            self._give_up(line, "it sends faster than the store takes", now_s, now_ms)
+
+    def _bound_waiting(self, now_s: float, now_ms: int) -> None:
+        """What a broker never acknowledges would fill the memory; agents ask for it again."""
+        for line in self.switchboard.open_lines:
+            if line.connection is not None and line.connection.waiting > WAITING:
+                self._give_up(line, "it acknowledges nothing any more", now_s, now_ms)
+
+    def _give_up(self, line: Line, reason: str, now_s: float, now_ms: int) -> None:
+        line.give_up(reason, now_s, now_ms)
+        self.lists.closed(line.address)
+        log.warning("%s: %s; disconnected for a while", line.address, reason)
 
     # --- the store ---
 

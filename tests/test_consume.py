@@ -32,6 +32,7 @@ from tests.indexers import (
     settings,
     sqlite,
 )
+from tests.scripted_broker import ScriptedBroker
 from tests.servers import free_port, wait_for
 
 HOUR_MS = 3_600_000
@@ -400,6 +401,25 @@ def test_a_full_inbox_gives_up_the_connection_and_nothing_is_lost(
             store.down = False
             client.wait_confirmed(range(1, 1001))
             assert seqs(real) == list(range(1, 1001))
+
+
+def test_a_broker_that_acknowledges_nothing_is_given_up_before_the_memory_is_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexer.swarming_indexer.WAITING", 25)
+    monkeypatch.setattr("indexer.swarming_indexer.ANNOUNCE_S", 0.01)
+    monkeypatch.setattr("indexer.swarming_indexer.TURN_S", 0.02)
+    with (
+        sqlite(tmp_path / "s.db") as store,
+        ScriptedBroker() as broker,
+        running(settings(broker.port), store) as indexer,
+    ):
+        peer = broker.welcome()
+        with pytest.raises(ConnectionError):
+            while True:
+                peer.read()
+        line = indexer.switchboard.lines[0]
+        wait_for(lambda: "acknowledges nothing" in (line.reason or ""), what="the reason")
 
 
 def test_two_indexers_on_one_store_read_all_and_store_it_once(
