@@ -117,8 +117,8 @@ def _steer(options: argparse.Namespace, wish: control.Control) -> int:
     except OSError as error:
         raise ConfigError(f"{journal}: {error.strerror}") from error
     try:
-        os.kill(int(status.ask(journal)["pid"]), signal.SIGHUP)
-    except (status.StatusError, KeyError):
+        os.kill(status.pid(journal), signal.SIGHUP)
+    except status.StatusError:
         print("no agent runs; it will know at its next start")
     except OSError as error:
         raise ConfigError(f"the running agent cannot be told: {error.strerror}") from error

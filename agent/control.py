@@ -43,6 +43,7 @@ def write(path: str, control: Control) -> None:
     with open(f"{path}.new", "w", encoding="utf-8") as file:
         json.dump({"paused": control.paused}, file)
         file.write("\n")
+        os.fchmod(file.fileno(), 0o644)  # root may write what the agent, as another user, reads
         file.flush()
         os.fsync(file.fileno())
     os.replace(f"{path}.new", path)

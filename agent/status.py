@@ -47,7 +47,7 @@ class StatusServer:
             with client:
                 client.settimeout(TIMEOUT_S)
                 try:
-                    if _peer_uid(client) in (0, os.geteuid()):
+                    if _peer(client)[1] in (0, os.geteuid()):
                         client.sendall(self.snapshot)
                 except OSError:
                     continue  # went away before the end
@@ -73,6 +73,20 @@ def ask(journal: str) -> dict[str, Any]:
     except strict_json.JsonError as error:
         raise StatusError(f"the agent's answer cannot be read: {error}") from error
     return facts if isinstance(facts, dict) else {}
+
+
+def pid(journal: str) -> int:
+    """The process that answers on this journal, by the kernel's word: anybody may bind a name."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(TIMEOUT_S)
+        try:
+            client.connect(_address(journal))
+        except OSError as error:
+            raise StatusError(f"no agent runs on {journal}") from error
+        found = _peer(client)[0]
+    if found <= 0:
+        raise StatusError(f"the agent on {journal} runs in another container")
+    return found
 
 
 def text(facts: dict[str, Any]) -> str:
@@ -112,9 +126,12 @@ def _address(journal: str) -> str:
     return f"\0swarming-agent-{digest}"
 
 
-def _peer_uid(client: socket.socket) -> int:
-    credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-    return int(struct.unpack("3i", credentials)[1])
+def _peer(client: socket.socket) -> tuple[int, int]:
+    """Its process and its user."""
+    size = struct.calcsize("3i")
+    credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+    process, user, _ = struct.unpack("3i", credentials)
+    return process, user
 
 
 def _join(*parts: object) -> str:
