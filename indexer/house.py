@@ -23,6 +23,7 @@ from agent import connection, targets, wire
 from indexer.references import OWN_LOOPBACK, REFERENCES
 
 START_S = 30
+ENDS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)  # the last: its terminal was closed
 SETTLE_S = 3  # for the broker's retained list, and the indexer's own last one
 
 
@@ -272,10 +273,15 @@ def live(house: House, words: str, beside: Callable[[str], object] | None) -> No
         listener.close()
 
 
-def main(
-    argv: Sequence[str] | None = None, beside: Callable[[str], object] | None = None
-) -> int:
-    """Runs until Ctrl-C or SIGTERM (0) or until a part fails (1); bad targets: 2.
+def _told_to_end(*_: object) -> None:
+    """Once: whoever presses Ctrl-C again would leave parts behind."""
+    for number in ENDS:
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def main(argv: Sequence[str] | None = None, beside: Callable[[str], object] | None = None) -> int:
+    """Runs until it is told to end (0) or until a part fails (1); bad targets: 2.
 
     ``beside`` is called with the broker's address once everything runs.
     """
@@ -283,8 +289,9 @@ def main(
     parser.add_argument("--folder", type=Path, default=Path("var"), help="where the data stays")
     parser.add_argument("--targets", default=os.environ.get("TARGETS", ""))
     options = parser.parse_args(argv)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.default_int_handler)
+    for number in ENDS:
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, _told_to_end)
     house: House | None = None
     try:
         first_list(options.targets)
