@@ -23,7 +23,8 @@ over what was published more than a minute ago and had its PUBACK, only while an
 
 Refusals. PUBACK below 0x80 is taken (0x10: nobody subscribed, the broker has done its part). 0x97,
 quota: nothing is published for a minute. Any other: the same, doubling to an hour, so that a denied
-agent does not hammer. A message that has no PUBACK after 15 min on a living connection goes again.
+agent does not hammer. A message that has no PUBACK after 15 min on a living connection goes again,
+over another one: what it owes would fill this one's window for ever (``stuck``).
 
 Size. Brokers drop what is too large for them in silence. A batch in flight at two disconnects,
 refused, or resent three times to an indexer that is online without a confirmation: half the size
@@ -132,6 +133,7 @@ class Drain:
     ) -> None:
         self.metered = False
         self.spent = False
+        self.stuck = False  # this connection is of no use any more
         self._journal, self._agent, self._rng = journal, agent, rng
         self._rules = rules or Rules()
         self._indexers = Indexers(self._rules.believed_s)
@@ -181,6 +183,7 @@ class Drain:
             self._was_online = self._silent = False
         self._broker, self._connected_at = broker, now
         self._denied, self._refusals, self._paused_until = False, 0, -math.inf
+        self.stuck = False
         self._max_packet = max_packet
         self._most_unacknowledged = max(
             1, min(self._rules.unacknowledged, receive_maximum or self._rules.unacknowledged)
@@ -381,6 +384,7 @@ class Drain:
         late = now - self._rules.acknowledged_within_s
         if any(sent.at < late for sent in self._waiting.values()):
             log.warning("the broker owes acknowledgements for too long: sending again")
+            self.stuck = True
             self._waiting.clear()
             self._go_back()
 

@@ -185,7 +185,7 @@ class Uplink:
         elif self._connection.is_open:
             self._measure(now)
             if self._brokers.should_leave(now) and self.drain.lonely_s(now) > 0:
-                self._leave(now)
+                self._leave("no indexer for 15 min, trying another broker", now)
                 return
             self._announce(facts(), round(now * 1000))
             self._publish(now)
@@ -214,9 +214,9 @@ class Uplink:
         self._meter = BrokerMeter()
         self._connection.open()
 
-    def _leave(self, now: float) -> None:
+    def _leave(self, why: str, now: float) -> None:
         assert self._connection is not None and self._brokers is not None
-        log.info("%s: no indexer for 15 min, trying another broker", self._connection.broker)
+        log.info("%s: %s", self._connection.broker, why)
         self._measure(now, force=True)
         self._connection.close()
         self._connection = None
@@ -243,7 +243,11 @@ class Uplink:
 
     def _publish(self, now: float) -> None:
         assert self._connection is not None
-        for outgoing in self.drain.due(now):
+        due = self.drain.due(now)
+        if self.drain.stuck:
+            self._leave("it acknowledges nothing, trying again", now)
+            return
+        for outgoing in due:
             try:
                 token = self._connection.publish(outgoing.topic, outgoing.payload)
             except connection.NotConnected:
@@ -264,7 +268,7 @@ class Uplink:
         if self._connection is None or not self._connection.is_open:
             return False
         self._publish(now)
-        return self._send_about(facts)
+        return self._connection is not None and self._send_about(facts)
 
     def settled(self) -> bool:
         """Whether the broker has acknowledged all that was sent."""

@@ -14,7 +14,7 @@ from agent.connection import Broker, Closed, Opened, Received
 from agent.store import Journal
 from agent.uplink import Uplink
 from agent.watch import Listed, WatchList
-from tests.store_bed import reading
+from tests.store_bed import body, reading
 
 
 class Line:
@@ -83,6 +83,10 @@ class Bed:
         message: Any = Received(self.line, topic, payload, retain, None)  # type: ignore[arg-type]
         self.uplink.handle(message, now)
 
+    def results(self) -> list[bytes]:
+        """All that was published so far, over whichever connection."""
+        return [payload for line in Line.made for topic, payload in line.sent if "ping" in topic]
+
     def abouts(self) -> int:
         return sum(topic == "agent/box" for line in Line.made for topic, _ in line.sent)
 
@@ -127,6 +131,27 @@ def test_where_bytes_cost_money_the_box_says_less_of_itself(
     bed.facts["link"] = {"type": "lte"}
     bed.act(3601.0)
     assert bed.abouts() - before == most + 1
+
+
+def test_a_broker_that_never_acknowledges_is_left_and_all_goes_again_elsewhere(bed: Bed) -> None:
+    for number in range(3):
+        bed.journal.add(body(number), 1)
+    bed.journal.flush(1.0)
+    for second in range(1, 901):
+        bed.act(float(second))
+    silent, before = bed.line, bed.results()
+    assert len(before) == 3 and silent.is_open
+    bed.act(902.0)
+    assert silent.closed and bed.uplink.broker is None
+    bed.connect(903.0)
+    assert bed.line is not silent and bed.results() == before * 2
+
+
+def test_a_goodbye_to_a_broker_that_never_acknowledges_does_not_fail(bed: Bed) -> None:
+    bed.journal.add(body(), 1)
+    bed.journal.flush(1.0)
+    bed.act(1.0)
+    assert not bed.uplink.goodbye(bed.facts, 1000.0)
 
 
 def test_an_own_list_outlives_a_connection_that_died_before_it_could_bring_it(bed: Bed) -> None:
