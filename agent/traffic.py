@@ -18,6 +18,7 @@ _DNS_BYTES = 300  # a question and an answer, for A and for AAAA
 _REQUEST_BYTES = 300
 _HEADERS_BYTES = 600
 _TLS_BYTES = 5000  # a handshake with a chain of certificates, both ways
+_SYNS = 4  # of a connection that nobody answers, in ten seconds
 _ACKS = 8  # segments without content: handshake, end, and some in between
 
 # struct tcp_info, linux/tcp.h: 8 bytes, 24 words of 32 bits, 4 of 64, 2 of 32 …, 64 bits at 200.
@@ -67,6 +68,16 @@ def payload_bytes(length: int, family: int = 4) -> int:
     """One message each way of a broker's connection, where there is no TCP_INFO: with its ACK."""
     segments = max(1, -(-length // _TCP_SEGMENT))
     return length + 2 * segments * (_IP[family] + _TCP)
+
+
+def try_bytes(stage: str, tls: bool) -> int:
+    """What a try cost that never became a connection, by where it ended: its socket is gone."""
+    header = _IP[4] + _TCP
+    if stage == "resolve":
+        return _DNS_BYTES
+    if stage == "connect":
+        return _DNS_BYTES + _SYNS * header
+    return _DNS_BYTES + _ACKS * header + (_TLS_BYTES if tls else 0)
 
 
 class BrokerMeter:

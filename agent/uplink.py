@@ -6,6 +6,7 @@ list is in force. Here they meet one Connection, made for one try and thrown awa
 
 import logging
 import random
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +17,7 @@ from agent.config import Config
 from agent.connection import Connection, Credentials
 from agent.drain import Drain
 from agent.store import Journal
-from agent.traffic import BrokerMeter, tcp_info
+from agent.traffic import BrokerMeter, tcp_info, try_bytes
 from agent.watch import WatchList
 
 log = logging.getLogger("swarming")
@@ -108,6 +109,7 @@ class Uplink:
         self._brokers.opened(now)
         self._watch.connected(now)
         self._announcer.forget()
+        self._measure(now, force=True)  # its handshakes, however soon it ends
         try:
             event.connection.subscribe([*self._asked, INDEXERS + "+"])
             event.connection.publish(wire.rip_topic(self._name), b"", retain=True)
@@ -167,6 +169,7 @@ class Uplink:
             self.drain.closed(now)
         else:
             self._complain(f"{broker}: {event.reason}")
+            self.spent_bytes(try_bytes(event.stage, broker.tls))
             self._brokers.refused(event.code, event.stage, now)
         if trouble := self._brokers.trouble(now):
             self._complain(trouble)
@@ -211,7 +214,6 @@ class Uplink:
             credentials=self._credentials,
             will=(wire.rip_topic(self._name), will),
         )
-        self._meter = BrokerMeter()
         self._connection.open()
 
     def _leave(self, why: str, now: float) -> None:
@@ -258,8 +260,9 @@ class Uplink:
         if self._connection is None or not (force or now - self._metered_at >= METER_EVERY_S):
             return
         self._metered_at = now
-        tcp = tcp_info(self._connection.sock)
-        self.spent_bytes(self._meter.read(self._connection, tcp))
+        sock = self._connection.sock
+        family = 6 if sock is not None and sock.family == socket.AF_INET6 else 4
+        self.spent_bytes(self._meter.read(self._connection, tcp_info(sock), family))
 
     # The end
 

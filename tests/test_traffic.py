@@ -10,6 +10,7 @@ from agent.traffic import (
     probe_bytes,
     tcp_bytes,
     tcp_info,
+    try_bytes,
 )
 from tests.servers import wait_for
 
@@ -82,3 +83,9 @@ def test_the_meter_tells_what_was_added_over_connections_that_come_and_go() -> N
 def test_without_the_kernels_counters_a_payload_counts_with_its_headers() -> None:
     assert payload_bytes(100) == 100 + 2 * 52
     assert payload_bytes(3000) == 3000 + 6 * 52 and payload_bytes(100, 6) == 100 + 2 * 72
+
+
+def test_a_try_that_failed_costs_more_the_further_it_came() -> None:
+    costs = [try_bytes(stage, tls=True) for stage in ("resolve", "connect", "closed")]
+    assert 0 < costs[0] < costs[1] < costs[2]
+    assert costs[2] - try_bytes("closed", tls=False) > 2000  # the certificates

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agent import config, uplink, wire
-from agent.connection import Broker, Closed, Opened, Received
+from agent.connection import Broker, Closed, Opened, Received, Refused
 from agent.store import Journal
 from agent.uplink import Uplink
 from agent.watch import Listed, WatchList
@@ -152,6 +152,17 @@ def test_a_goodbye_to_a_broker_that_never_acknowledges_does_not_fail(bed: Bed) -
     bed.journal.flush(1.0)
     bed.act(1.0)
     assert not bed.uplink.goodbye(bed.facts, 1000.0)
+
+
+def test_tries_that_fail_are_paid_for(bed: Bed) -> None:
+    spent: list[int] = []
+    bed.uplink.spent_bytes = spent.append
+    bed.end(2.0)
+    for minute in range(1, 4):
+        bed.act(600.0 * minute)
+        refused: Any = Refused(bed.line, "not you", None, "closed")  # type: ignore[arg-type]
+        bed.uplink.handle(refused, 600.0 * minute)
+    assert len([cost for cost in spent if cost]) == 3
 
 
 def test_an_own_list_outlives_a_connection_that_died_before_it_could_bring_it(bed: Bed) -> None:
