@@ -38,6 +38,7 @@ WATCH = "watch_lists"  # settings of the journal
 SALT = "salt"
 MONTH = "month"
 PUBLISH_AFTER_S = 5.0  # publishing waits so long for the first word about the clock
+SAVE_MONTH_FIRST_S = 60.0  # and again whenever the run has doubled: a power cut forgets half of it
 SAVE_MONTH_EVERY_S = 900.0
 FACTS_EVERY_S = 1.0
 GOODBYE_S = 2.0
@@ -181,7 +182,8 @@ class Agent:
             self._saved_watch = self._watch.to_save()
             self._journal.put(WATCH, self._saved_watch)
         self._probing.act(now)
-        if now - self._saved_month_at >= SAVE_MONTH_EVERY_S:
+        ran_s = self._saved_month_at - self._started_at
+        if now - self._saved_month_at >= min(SAVE_MONTH_EVERY_S, max(SAVE_MONTH_FIRST_S, ran_s)):
             self._save_month(now)
         if self._journal.flush_due(now):
             self._journal.flush(now)

@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 
-from agent import config, swarming_agent
+from agent import swarming_agent
 from agent.link import routes
 from agent.linkguess import Link
 from agent.prober import FirstHopFound, Probed
 from agent.probing import ASLEEP_S, LOOK_EVERY_S, Probing
 from agent.schedule import Probe
-from agent.swarming_agent import Agent
 from agent.targets import Policy
 
 
@@ -108,21 +107,6 @@ def test_an_awake_box_does_not_look_for_it_again(bed: Bed) -> None:
         if bed.probing._busy:
             bed.end_probe(float(second))
     assert bed.probing.first_hop == "198.51.100.1" and len(bed.hand.searches) == 1
-
-
-@pytest.mark.parametrize(
-    ("options", "metered"), [(["--budget", "10MB"], True), ([], False), (["--link", "lte"], True)]
-)
-def test_a_budget_makes_any_line_a_metered_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: list[str], metered: bool
-) -> None:
-    monkeypatch.setattr("signal.signal", lambda *_: None)
-    words = ["localhost", "--name", "box", "--journal", str(tmp_path / "journal.db")]
-    settings = config.parse([*words, "--link", "ethernet", *options], {})
-    agent = Agent(settings, lambda: settings)
-    agent._on_link(agent._probing.link)
-    assert agent._uplink.drain.metered is metered
-    agent._end()
 
 
 def test_the_loop_is_never_taken_for_asleep() -> None:

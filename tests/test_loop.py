@@ -1,0 +1,56 @@
+"""The loop's own decisions, turn by turn, without a broker and without a probe."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from agent import config
+from agent.store import Journal
+from agent.swarming_agent import MONTH, SAVE_MONTH_EVERY_S, Agent
+
+Make = Callable[..., Agent]
+
+
+@pytest.fixture
+def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
+    """An agent on a fixed line with these options, whose loop does not run."""
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    made: list[Agent] = []
+
+    def agent(*options: str) -> Agent:
+        words = ["--name", "box", "--journal", str(tmp_path / "journal.db"), "--link", "ethernet"]
+        settings = config.parse([*words, *options], {})
+        made.append(Agent(settings, lambda: settings))
+        made[-1]._probing.paused = True
+        return made[-1]
+
+    yield agent
+    for each in made:
+        each._end()
+
+
+@pytest.mark.parametrize(
+    ("options", "metered"), [(["--budget", "10MB"], True), ([], False), (["--link", "lte"], True)]
+)
+def test_a_budget_makes_any_line_a_metered_one(
+    make: Make, options: list[str], metered: bool
+) -> None:
+    agent = make(*options)
+    agent._on_link(agent._probing.link)
+    assert agent._uplink.drain.metered is metered
+
+
+@pytest.mark.parametrize("ran_s", [100, 600, 3000])
+def test_a_power_cut_forgets_at_most_half_a_run_of_the_budget_or_a_quarter_of_an_hour(
+    make: Make, ran_s: int
+) -> None:
+    agent = make("--budget", "10MB")
+    begun = agent._started_at
+    for second in range(ran_s + 1):
+        agent._act(begun + second)
+    journal: Journal = agent._journal
+    saved_s = journal.get(MONTH)["ran_s"]
+    assert ran_s - saved_s <= min(SAVE_MONTH_EVERY_S, 1 + ran_s / 2)
