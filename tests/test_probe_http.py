@@ -392,7 +392,8 @@ def test_a_server_that_wants_a_certificate_of_ours_is_a_failed_handshake(secure)
     server = secure.start()
     server._context.verify_mode = ssl.CERT_REQUIRED
     body = get(f"https://planted.test:{server.port}/", trust=secure.trust)
-    assert body["error"] in ("tls_failed", "connection_reset")  # the alert may lose the race
+    # The alert may lose the race against the reset, and the reset against the end of the stream.
+    assert body["error"] in ("tls_failed", "connection_reset", "closed")
     assert body["status"] is None
 
 
