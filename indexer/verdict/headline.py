@@ -145,7 +145,8 @@ def _rung(picture: Picture, agent: str, rung: str, name: str, label: str) -> Sta
         return Station(name, label, None, DOWN, "this box has no router")
     series = picture.rung(agent, rung)
     if series is None:
-        text = f"{label} does not answer pings"
+        asked = any(picture.view(agent, other) is not None for other in (GATEWAY, FIRST_HOP))
+        text = f"{label} does not answer pings" if asked else f"{label} was not asked yet"
         return Station(name, label, None, ABSENT, text)
     last = series.last
     if series.state == DOWN:
