@@ -1,12 +1,14 @@
 """Probes now and prints, with no broker and no journal."""
 
 import json
+import math
 import queue
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from agent import link, linkguess
+from agent import link, linkguess, schedule
 from agent.config import Config
 from agent.link import routes
 from agent.probe_icmp import open_pinger
@@ -57,7 +59,9 @@ def _bodies(listed: Sequence[Target], config: Config) -> Iterator[dict[str, Any]
     policy = Policy(config.allow_private, config.deny)
     prober = Prober(events.put, pinger, Resolver(), policy)
     facts = linkguess.guess(link.gather(), config.link).as_body(0)
+    begun_s: dict[str, float] = {}
     for target in listed:
+        _wait_for_turn(target.host, begun_s)
         prober.submit(Probe("http" if target.kind == "url" else "icmp", target, 0))
         yield from _body(events.get(), facts)
     if not listed:
@@ -70,6 +74,15 @@ def _bodies(listed: Sequence[Target], config: Config) -> Iterator[dict[str, Any]
         prober.submit(Probe("ladder", None, 0), gateway, first_hop)
         yield from _body(events.get(), facts)
     prober.stop()
+
+
+def _wait_for_turn(host: str, begun_s: dict[str, float]) -> None:
+    """Here, too, the same host is probed at most once a minute."""
+    wait_s = begun_s.get(host, -math.inf) + schedule.HOST_GAP_S - time.monotonic()
+    if wait_s > 0:
+        print(f"Waiting {wait_s:.0f} s: {host} was just probed", file=sys.stderr)
+        time.sleep(wait_s)
+    begun_s[host] = time.monotonic()
 
 
 def _body(event: object, facts: dict[str, Any]) -> Iterator[dict[str, Any]]:
