@@ -70,6 +70,7 @@ class Torture:
             part.start()
         self._carry_out()
         self.evil.heal()
+        self._hanging_indexers()
         self._late_rips()
         self._drain()
         self._stop_all()
@@ -128,10 +129,18 @@ class Torture:
 
     # --- peace ---
 
+    def _hanging_indexers(self) -> None:
+        """For a while indexers are believed online and confirm nothing: nobody may hammer."""
+        keepalive = keepalive_s(self.order.factor)
+        self._until(lambda: False, 3 * keepalive)
+        for what in (signal.SIGSTOP, signal.SIGCONT):
+            for name in self.world.swarm.indexers:
+                self.world.parts[name].signal(what)
+            self._until(lambda: False, 2 * keepalive)
+
     def _late_rips(self) -> None:
         """A broker hangs until everybody has left it, and then tells of their deaths."""
         keepalive = keepalive_s(self.order.factor)
-        self._until(lambda: False, 3 * keepalive)
         first = self.world.parts[self.world.swarm.brokers[0]]
         first.signal(signal.SIGSTOP)
         self._until(lambda: False, 3 * keepalive)
