@@ -4,6 +4,7 @@ Everything that a message says of a result has been checked here, once, before a
 """
 
 import re
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -156,10 +157,10 @@ def _check_body(body: Any) -> None:
         raise WireError(f"no such kind: {kind!r:.40}")
     if kind != "lost" and not (isinstance(target, str) and 0 < len(target) <= 2048):
         raise WireError(f"no such target: {target!r:.40}")
-    for field, (types, what) in _FIELDS.items():
-        value = body.get(field)
-        if value is not None and (type(value) not in types):
-            raise WireError(f"{field} is not {what}")
+    for field, value in body.items():
+        known = _FIELDS.get(field)
+        if known is not None and value is not None and type(value) not in known[0]:
+            raise WireError(f"{field} is not {known[1]}")
     _check_rtts(body)
     for rung in ("gateway", "first_hop"):
         if body.get(rung) is not None:
@@ -167,8 +168,7 @@ def _check_body(body: Any) -> None:
             if not isinstance(body[rung].get("ip"), str | None):
                 raise WireError(f"{rung}.ip is not an address")
     for group in ("rtt_ms", "phases_ms"):
-        for name, value in (body.get(group) or {}).items():
-            _check_ms(f"{group}.{name}", value)
+        _check_times(group, (body.get(group) or {}).values())
 
 
 def _check_rtts(part: dict[str, Any]) -> None:
@@ -181,13 +181,13 @@ def _check_rtts(part: dict[str, Any]) -> None:
         return
     if not isinstance(rtts, list) or len(rtts) > MAX_ECHOES:
         raise WireError("rtts_ms is not a list of echoes")
-    for rtt in rtts:
-        _check_ms("rtts_ms", rtt)
+    _check_times("rtts_ms", rtts)
 
 
-def _check_ms(field: str, value: Any) -> None:
-    if value is not None and (type(value) not in (int, float) or not 0 <= value < 1e9):
-        raise WireError(f"{field} is not a time in ms: {value!r:.40}")
+def _check_times(field: str, times_ms: Iterable[Any]) -> None:
+    for ms in times_ms:
+        if ms is not None and (type(ms) not in (int, float) or not 0 <= ms < 1e9):
+            raise WireError(f"{field} is not a time in ms: {ms!r:.40}")
 
 
 def check_epoch(text: object) -> str:

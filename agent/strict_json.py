@@ -14,7 +14,8 @@ MAX_DEPTH = 32  # the same for every reader, however deep its own calls are when
 
 # Only payloads that hold one of these can break a promise: a long number, one with an exponent, a
 # surrogate. The plain C scanner reads all others at full speed.
-_SUSPECT = re.compile(rb"(?:^|[\[:,\s-])\d[\d.]*(?:\d{15}|[eE])|\\u[dD][89a-fA-F]")
+_NUMBER = re.compile(rb"[\s:,[]-?\d(?:\d{18}|[\d.]*+[eE])")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class JsonError(ValueError):
@@ -24,12 +25,10 @@ class JsonError(ValueError):
 def decode(payload: bytes) -> Any:
     """The value that the UTF-8 bytes hold, or JsonError."""
     try:
-        if _SUSPECT.search(payload) is None:
-            value = json.loads(payload.decode(), parse_constant=_no_constant)
+        if _NUMBER.search(b" " + payload) is None and _SURROGATE.search(payload) is None:
+            value = _plain.decode(payload.decode())
         else:
-            value = json.loads(
-                payload.decode(), parse_constant=_no_constant, parse_int=_int, parse_float=_float
-            )
+            value = _careful.decode(payload.decode())
             encode(value)  # a lone surrogate cannot be written again
     except UnicodeError as error:
         raise JsonError("not UTF-8") from error
@@ -44,7 +43,7 @@ def decode(payload: bytes) -> Any:
 
 def encode(value: Any) -> bytes:
     """Compact UTF-8 JSON. Raises ValueError for what JSON has no word for (NaN, infinities)."""
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return _compact.encode(value).encode()
 
 
 def _is_deep(value: Any) -> bool:
@@ -72,3 +71,8 @@ def _float(digits: str) -> float:
     if not math.isfinite(number):
         raise ValueError("a number out of range")
     return number
+
+
+_plain = json.JSONDecoder(parse_constant=_no_constant)
+_careful = json.JSONDecoder(parse_constant=_no_constant, parse_int=_int, parse_float=_float)
+_compact = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
