@@ -1,6 +1,7 @@
 """The command line of the box; thin, one function a command."""
 
 import argparse
+import contextlib
 import difflib
 import json
 import logging
@@ -73,7 +74,8 @@ def show_status(options: argparse.Namespace) -> int:
 
 def show_journal(options: argparse.Namespace) -> int:
     """Counts of the journal, or its rows as NDJSON; safe while the agent runs."""
-    seen = view(options.path or _journal_path(options))
+    path = options.path or _journal_path(options)
+    seen = view(path)
     try:
         if options.export:
             for line in seen.export():
@@ -83,6 +85,9 @@ def show_journal(options: argparse.Namespace) -> int:
             print(f"{name:10} {'-' if value is None else value}")
     finally:
         seen.close()
+    with contextlib.suppress(status.StatusError):
+        if silence := status.ask(path).get("about", {}).get("silence"):
+            print(f"{'silence':10} {silence}")
     return 0
 
 

@@ -97,7 +97,7 @@ def text(facts: dict[str, Any]) -> str:
         ("agent", _join(about.get("agent"), f"version {about.get('version')}")),
         ("broker", facts.get("broker") or "none reached"),
         ("indexer", facts.get("indexer") or "none online"),
-        ("journal", _journal(journal)),
+        ("journal", _join(_journal(journal), about.get("silence"))),
         ("clock", _clock(about.get("clock", {}))),
         ("link", _link(about.get("link"))),
         ("list", _list(about.get("list", {}), about.get("refused", []))),

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from agent import status, wire
+from agent import cli, status, wire
+from agent.drain import SILENT
+from agent.store import Journal
 
 FACTS = {
     "about": {
@@ -65,6 +67,22 @@ def test_a_journal_in_memory_says_why() -> None:
 )
 def test_the_last_result_in_a_few_words(body: dict[str, object], said: str) -> None:
     assert status.last_word(body) == said
+
+
+def test_that_nothing_is_confirmed_is_told_by_status_and_by_journal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(tmp_path / "journal.db")
+    Journal(path, "box").close()
+    server = status.StatusServer(path)
+    server.snapshot = wire.encode_json({"about": {"silence": SILENT}})
+    try:
+        assert cli.main(["journal", path]) == 0
+        assert f"silence    {SILENT}" in capsys.readouterr().out
+        assert cli.main(["status", "--journal", path]) == 0
+        assert SILENT in capsys.readouterr().out
+    finally:
+        server.close()
 
 
 def test_whoever_asks_gets_the_newest_snapshot(tmp_path: Path) -> None:
