@@ -87,6 +87,7 @@ class Agent:
         )
         self._uplink.heard = self._heard
         self._uplink.spent_bytes = self._spend
+        self._uplink.clock_is_wrong = self._clock_is_wrong
         self._pinger = open_pinger()
         self._prober, self._probing = self._make_probing(config, self._pinger, rng, now)
         self._budget = Budget(config.budget_bytes, now, self._journal.get(MONTH))
@@ -326,6 +327,9 @@ class Agent:
         if self._uplink.namesake:
             facts["namesake"] = True
         return facts
+
+    def _clock_is_wrong(self) -> bool:
+        return self._clock.reading(*clock.now_ns()).trust in ("waiting", "unsynced")
 
     def _wall_ms(self) -> int:
         return self._clock.reading(*clock.now_ns()).wall_ms

@@ -1,6 +1,7 @@
 """One connection, from open to its last event, against real brokers."""
 
 import contextlib
+import datetime
 import socket
 import threading
 from collections.abc import Callable
@@ -365,6 +366,30 @@ def test_a_broker_whose_authority_we_do_not_trust_is_refused(
         _secure(server, events, Credentials(Authority(tmp_path / "other", "other").ca))
         refused = events.next(Refused)
         assert refused.stage == "tls" and "certificate is not good" in refused.reason
+
+
+@pytest.mark.parametrize("dates", [True, False])
+def test_who_knows_that_the_clock_is_wrong_does_not_judge_certificates_by_it(
+    mosquitto: Start,
+    tmp_path: Path,
+    events: Events,
+    monkeypatch: pytest.MonkeyPatch,
+    dates: bool,
+) -> None:
+    class Later(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:  # type: ignore[override]
+            return super().now(tz) + datetime.timedelta(days=3000)
+
+    monkeypatch.setattr("tests.certificates.datetime.datetime", Later)
+    authority = Authority(tmp_path / "later")
+    monkeypatch.undo()
+    with _tls_server(mosquitto, authority) as server:
+        _secure(server, events, Credentials(authority.ca, dates=dates))
+        if not dates:
+            events.next(Opened).connection.close()
+        else:
+            assert "not yet valid" in events.next(Refused).reason
 
 
 def test_a_certificate_for_another_host_is_refused(

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from agent import config
+from agent.clock import NOTHING, Facts, now_ns
+from agent.observer import Observed
 from agent.store import Journal
 from agent.swarming_agent import MONTH, SAVE_MONTH_EVERY_S, Agent
 
@@ -54,3 +56,12 @@ def test_a_power_cut_forgets_at_most_half_a_run_of_the_budget_or_a_quarter_of_an
     journal: Journal = agent._journal
     saved_s = journal.get(MONTH)["ran_s"]
     assert ran_s - saved_s <= min(SAVE_MONTH_EVERY_S, 1 + ran_s / 2)
+
+
+def test_only_a_clock_known_to_be_wrong_keeps_dates_of_certificates_out(make: Make) -> None:
+    agent = make()
+    assert agent._uplink.clock_is_wrong()  # nobody has been asked yet
+    agent._handle(Observed(NOTHING), agent._started_at)
+    assert not agent._uplink.clock_is_wrong()
+    agent._clock.heard(Facts("ntpd", False, None, False), *now_ns())
+    assert agent._uplink.clock_is_wrong()
