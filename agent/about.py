@@ -7,6 +7,9 @@ import hashlib
 from ipaddress import ip_address, ip_network
 from typing import Any
 
+from agent import wire
+
+MOST_BYTES = 64 * 1024  # where the broker names no limit
 EVERY_MS = 60_000
 METERED_EVERY_MS = 600_000  # where bytes cost money
 SPENT_EVERY_MS = 3_600_000  # and where none are left
@@ -38,6 +41,19 @@ class Announcer:
 
     def said(self, facts: dict[str, Any], now_ms: int) -> None:
         self._said, self._said_at_ms = facts, now_ms
+
+
+def encode(facts: dict[str, Any], limit_bytes: int) -> bytes:
+    """The facts as they are published; too large for the broker, without what a list made long."""
+    payload = wire.encode_json(facts)
+    if len(payload) <= limit_bytes:
+        return payload
+    listed, refused = facts.get("list", {}), facts.get("refused", [])
+    shorter = {
+        "list": {"from": listed.get("from"), "count": len(listed.get("targets", []))},
+        "refused": [{"target": "…", "reason": f"{len(refused)} are refused"}] if refused else [],
+    }
+    return wire.encode_json(facts | shorter)
 
 
 def access_group(first_hop: str | None, salt: str) -> str | None:

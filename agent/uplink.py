@@ -25,6 +25,7 @@ log = logging.getLogger("swarming")
 
 VERSIONS = "mqtt_versions"  # the journal's setting: which brokers are spoken to in 3.1.1
 INDEXERS = "indexer/"
+PACKET_BYTES = 32  # of a PUBLISH besides topic and payload
 METER_EVERY_S = 10.0
 
 
@@ -55,6 +56,7 @@ class Uplink:
         self._brokers = self._choice(config, journal, rng, now)
         self._connection: Connection | None = None
         self._announcer = Announcer()
+        self._most_bytes = about.MOST_BYTES  # of what we say of ourselves
         self._meter = BrokerMeter()
         self._metered_at = now
         self._complained: set[str] = set()
@@ -111,6 +113,7 @@ class Uplink:
         self._brokers.opened(now)
         self._watch.connected(now)
         self._announcer.forget()
+        self._most_bytes = min(about.MOST_BYTES, event.max_packet or about.MOST_BYTES)
         self._measure(now, force=True)  # its handshakes, however soon it ends
         try:
             event.connection.subscribe([*self._asked, INDEXERS + "+"])
@@ -131,7 +134,8 @@ class Uplink:
         try:
             message = wire.read(event.topic, event.payload)
         except wire.WireError as error:
-            self._complain(f"{event.topic[:80]}: {error}")
+            kind = event.topic.partition("/")[0]
+            self._complain(f"{event.topic[:80]}: {error}", once_for=f"unreadable {kind}")
             return
         if isinstance(message, wire.Ack):
             self._brokers.indexer_seen(now)
@@ -241,7 +245,8 @@ class Uplink:
     def _send_about(self, facts: dict[str, Any]) -> bool:
         assert self._connection is not None
         try:
-            topic, payload = wire.agent_topic(self._name), wire.encode_json(facts)
+            topic = wire.agent_topic(self._name)
+            payload = about.encode(facts, self._most_bytes - len(topic) - PACKET_BYTES)
             self._about_token = self._connection.publish(topic, payload, retain=True)
             self._since = facts.get("since")
         except connection.NotConnected:
@@ -287,8 +292,11 @@ class Uplink:
             self._connection.close()
             self._connection = None
 
-    def _complain(self, sentence: str) -> None:
-        """Once for each sentence, so that the log shows changes of state."""
-        if sentence not in self._complained and len(self._complained) < 1000:
-            self._complained.add(sentence)
+    def _complain(self, sentence: str, once_for: str | None = None) -> None:
+        """Once for each sentence, so that the log shows changes of state.
+
+        What others can word as they like is told once for its kind, lest they fill the log.
+        """
+        if (once_for or sentence) not in self._complained:
+            self._complained.add(once_for or sentence)
             log.warning("%s", sentence)

@@ -61,9 +61,9 @@ class Bed:
         self.facts: dict[str, Any] = {"here": True, "since": "now"}
         self.connect(0.0)
 
-    def connect(self, now: float) -> None:
+    def connect(self, now: float, max_packet: int | None = None) -> None:
         self.act(now)
-        opened: Any = Opened(self.line, None, None, False)  # type: ignore[arg-type]
+        opened: Any = Opened(self.line, max_packet, None, False)  # type: ignore[arg-type]
         self.uplink.handle(opened, now)
         self.act(now)
 
@@ -152,6 +152,32 @@ def test_a_goodbye_to_a_broker_that_never_acknowledges_does_not_fail(bed: Bed) -
     bed.journal.flush(1.0)
     bed.act(1.0)
     assert not bed.uplink.goodbye(bed.facts, 1000.0)
+
+
+@pytest.mark.parametrize("max_packet", [None, 4096])
+def test_a_long_list_does_not_make_a_word_that_the_broker_cuts_us_off_for(
+    bed: Bed, max_packet: int | None
+) -> None:
+    bed.end(1.0)
+    bed.facts["list"] = {"from": "watch", "targets": ["\N{GRINNING FACE}" * 500] * 64}
+    bed.facts["refused"] = [{"target": "x" * 80, "reason": "y" * 80}] * 64
+    bed.connect(100.0, max_packet)
+    (said,) = [payload for topic, payload in bed.line.sent if topic == "agent/box"]
+    assert len(said) < (max_packet or 65536)
+    facts = wire.decode_json(said)
+    assert facts["list"] == {"from": "watch", "count": 64} and facts["here"]
+    assert facts["refused"] == [{"target": "…", "reason": "64 are refused"}]
+
+
+def test_forged_messages_can_neither_fill_the_log_nor_silence_it(
+    bed: Bed, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(3000):
+        bed.hear("look", b"[" * number)
+        bed.hear(f"indexer/forged-{number}", b"{")
+    assert len(caplog.records) == 2
+    bed.hear("agent/box", b'{"epoch":"0123456789abcdef"}')
+    assert "another agent is named box" in caplog.text
 
 
 def test_tries_that_fail_are_paid_for(bed: Bed) -> None:
