@@ -6,11 +6,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agent import wire
 from tests import needs
 from tests.torture import plan, traffic, witness
+from tests.torture.books import Added, Books, Identity, Kept, Run
+from tests.torture.evil import Death
 from tests.torture.run import swarm_of
 from tests.torture.witness import Line
 
@@ -101,3 +105,62 @@ def test_a_witness_is_read_as_it_was_written(tmp_path: Path) -> None:
     written.write("A", "e", 1, 2, 3)
     (line,) = witness.read(tmp_path / "witness")
     assert (line.kind, line.facts) == ("A", ["e", 1, 2, 3])
+
+
+MADE_MS = 1_790_000_000_000
+BODY = {"kind": "icmp", "target": "voila.fr", "ok": True}
+
+
+def _identity(seq: int) -> Identity:
+    return "a1", "0123456789abcdef", seq
+
+
+def _run(durable: int, unflushed: int = 0) -> Run:
+    """A run that flushed some results, and had some more when it ended."""
+    whole = [_identity(seq) for seq in range(1, durable + unflushed + 1)]
+    added = dict.fromkeys(whole, Added(MADE_MS, witness.fingerprint(BODY)))
+    return Run("a1", MADE_MS, MADE_MS + 1, added, set(whole[:durable]), whole[durable:], [])
+
+
+def _stored(*seqs: int, clock: str = "ntp", off_ms: int = 0) -> dict[Identity, wire.Result]:
+    return {
+        _identity(seq): wire.Result(*_identity(seq), MADE_MS + off_ms, clock, 5, BODY)
+        for seq in seqs
+    }
+
+
+def _complaints(run: Run, stored: dict[Identity, wire.Result], **found: Any) -> list[str]:
+    kept = Kept(stored, set(), {"a1": 0}, 0)._replace(**found)
+    deaths = [Death("a1", MADE_MS + 2)]
+    books = Books([run], kept, deaths, {"a1": 0.0}, {"a1": "ntp"}, 10.0, 25.0)
+    return books.close().complaints
+
+
+def test_the_books_are_in_order_when_all_is_stored_or_waiting() -> None:
+    assert _complaints(_run(3), _stored(1, 2), journals={_identity(3)}) == []
+
+
+def test_a_flushed_result_that_is_nowhere_is_named() -> None:
+    (said,) = _complaints(_run(3), _stored(1, 3))
+    assert "neither stored nor in a journal: 1" in said and "2)" in said
+
+
+def test_what_was_evicted_and_told_is_not_missing() -> None:
+    assert _complaints(_run(3), _stored(1, 3), evicted={"a1": 1}) == []
+
+
+def test_a_kill_may_cost_a_flush_and_no_more() -> None:
+    assert _complaints(_run(1, unflushed=2), _stored(1)) == []
+    (said,) = _complaints(_run(1, unflushed=3), _stored(1))
+    assert "lost more than a flush" in said
+
+
+def test_a_result_that_nobody_made_is_named() -> None:
+    (said,) = _complaints(_run(1), _stored(1, 9))
+    assert "stored, and never made" in said
+
+
+def test_a_time_that_ntp_vouches_for_must_be_right() -> None:
+    (said,) = _complaints(_run(1), _stored(1, off_ms=-5_000))
+    assert "not what they claim" in said
+    assert _complaints(_run(1), _stored(1, clock="unknown", off_ms=-5_000)) == []

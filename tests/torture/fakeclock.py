@@ -12,7 +12,7 @@ from typing import NamedTuple
 from agent import clock
 
 FILE = "clock.json"
-DRIFT_NS = 1_000_000_000
+SAME_MOMENT_NS = 100_000_000
 
 
 class Setting(NamedTuple):
@@ -53,7 +53,12 @@ class FakeClock:
         return time.clock_gettime_ns(time.CLOCK_BOOTTIME) + self._boot_shift_ns
 
     def now_ns(self) -> tuple[int, int]:
-        return self.boot_ns(), time.time_ns() + self.setting.wall_shift_ns
+        """Of one moment: whoever is stopped between two looks looks again."""
+        shift_ns = self.setting.wall_shift_ns
+        while True:
+            before_ns, wall_ns = self.boot_ns(), time.time_ns()
+            if self.boot_ns() - before_ns < SAME_MOMENT_NS:
+                return before_ns, wall_ns + shift_ns
 
     def boot_id(self, root: str = "/") -> str:
         return self.setting.boot_id
