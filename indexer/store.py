@@ -166,7 +166,10 @@ class Store(Protocol):
         """Recomputes at most limit dirty roll-ups; how many are left. Call until 0."""
 
     def retain(self, now_ms: int, keep_raw_ms: int) -> int:
-        """Drops raw results (and dead letters) older than keep, rolled up first; how many."""
+        """Drops raw results (and dead letters) older than keep, rolled up first; how many.
+
+        Of dead letters it keeps a bounded number of bytes, the newest.
+        """
 
     def backup(self, path: str) -> None:
         """A whole, consistent copy at path, there at once or not at all, while all goes on."""

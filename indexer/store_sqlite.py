@@ -26,7 +26,11 @@ from indexer.store import AgentRecord, Bucket, Dead, Put, StoreDown, StoreRefuse
 PAUSE_S = 0.001  # between two transactions of a long work: whoever waits to put is let in
 SLICE = 100  # roll-ups made in one transaction: a `put` waits no longer than for these
 LONGEST_LEASE_MS = 600_000  # one that ends later was given by a wrong clock: taken over
+MOST_DEAD_BYTES = 1 << 30  # of dead letters: garbage must not fill the disk for all others
 IDLE_READERS = 8  # connections kept for the next reader
+
+_OLDEST_DEAD = """DELETE FROM dead WHERE id <= (SELECT max(id) FROM (
+    SELECT id, sum(length(payload)) OVER (ORDER BY id DESC) AS bytes FROM dead) WHERE bytes > ?)"""
 
 
 class SqliteStore:
@@ -102,6 +106,7 @@ class SqliteStore:
         before_ms = now_ms - keep_raw_ms
         with self._writing() as to:
             to.conn.execute("DELETE FROM dead WHERE at_ms < ?", (before_ms,))
+            to.conn.execute(_OLDEST_DEAD, (MOST_DEAD_BYTES,))
         dropped = 0
         while True:
             with self._writing() as to:

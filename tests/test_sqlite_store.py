@@ -16,7 +16,7 @@ import pytest
 
 from agent.wire import Result
 from indexer.sqlite_tables import VERSION, pack_body, unpack_body
-from indexer.store import Put, StoreDown, StoreRefused
+from indexer.store import Dead, Put, StoreDown, StoreRefused
 from indexer.store_sqlite import SqliteStore
 
 NOW_MS = 1_790_000_000_000
@@ -42,6 +42,15 @@ def store(path: str) -> Iterator[SqliteStore]:
     opened = SqliteStore(path, busy_s=0.1)
     yield opened
     opened.close()
+
+
+def test_garbage_cannot_fill_the_disk_the_oldest_dead_letters_go(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("indexer.store_sqlite.MOST_DEAD_BYTES", 1000)
+    store.put_dead([Dead(NOW_MS + n, "ping/box", bytes(300), "not JSON") for n in range(5)])
+    assert store.retain(NOW_MS + 10, 10**9) == 0
+    assert [letter.at_ms - NOW_MS for letter in store.dead()] == [2, 3, 4]
 
 
 # --- durable ------------------------------------------------------------------------------------
