@@ -155,6 +155,7 @@ def _export(flags: argparse.Namespace) -> int:
     since_ms = 0 if flags.since is None else _moment_ms(flags.since, now_ms)
     until_ms = now_ms if flags.until is None else _moment_ms(flags.until, now_ms)
     store = _existing(flags.store)
+    _check_not_store(flags.out, flags.store)
     progress = sys.stderr.isatty() and not flags.quiet
     try:
         rows = export(
@@ -192,6 +193,7 @@ def _replay(flags: argparse.Namespace) -> int:
 
 def _backup(flags: argparse.Namespace) -> int:
     store = _existing(flags.store)
+    _check_not_store(flags.file, flags.store)
     try:
         store.backup(flags.file)
     except OSError as error:
@@ -210,6 +212,13 @@ def _existing(text: str) -> Store:
     if scheme == "sqlite" and path and not os.path.exists(path):
         raise BadInput(f"--store {text}: there is no such file")
     return open_store(text)
+
+
+def _check_not_store(path: str, text: str) -> None:
+    """What is written takes the place of the file that was there."""
+    kept = text.partition(":")[2]
+    if os.path.exists(path) and os.path.exists(kept) and os.path.samefile(path, kept):
+        raise BadInput(f"{path} is the store itself")
 
 
 def _format_of(path: str) -> str:

@@ -168,6 +168,17 @@ def test_backup_is_a_store_of_its_own(
         assert seqs(copy) == [1, 2]
 
 
+@pytest.mark.parametrize("words", [("backup",), ("export", "--out")])
+def test_the_store_itself_is_never_written_over(
+    words: tuple[str, ...], store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = store.removeprefix("sqlite:")
+    code, _, err = said(capsys, *words, path, "--store", store)
+    assert code == 2 and "the store itself" in err
+    with sqlite(Path(path)) as kept:
+        assert seqs(kept) == [1, 2]
+
+
 # --- the running program ------------------------------------------------------------------------
 
 
