@@ -98,8 +98,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         old.unlink()  # a week that ends now is made anew each time
     print("Simulating a week of a swarm (a minute or less)…", flush=True)
     store = open_store(f"sqlite:{path}")
-    count = fill(store, int(time.time() * 1000))
-    store.close()
+    try:
+        count = fill(store, int(time.time() * 1000))
+    except KeyboardInterrupt:
+        print("\nEnding…", flush=True)
+        return 0
+    finally:
+        store.close()
     print(f"{count} simulated results are in the store.", flush=True)
     return house.main(["--folder", str(options.folder)], beside=LiveSwarm)
 
