@@ -41,6 +41,14 @@ def test_a_trouble_longer_than_the_horizon_is_still_one(tmp_path: Path) -> None:
     assert state(learnt, None) == "fine"
 
 
+def test_what_nobody_measures_any_more_is_forgotten_after_a_week() -> None:
+    usual = verdict.learn([probe(seq, NOW_MS + seq * 60_000, 20) for seq in range(1, 30)])
+    for days, known in ((7, {"voila.fr", "yahoo.cn"}), (8, {"yahoo.cn"})):
+        later = probe(99 + days, NOW_MS + days * 24 * HOUR_MS, 20)
+        usual = verdict.learn([later._replace(body=later.body | {"target": "yahoo.cn"})], usual)
+        assert {key.target for key in usual} == known
+
+
 def test_it_goes_on_in_steps_and_learns_nothing_of_a_trouble(tmp_path: Path) -> None:
     learnt = slow_for_three_hours(tmp_path)
     first = learnt.before(NOW_MS - HOUR_MS)

@@ -40,14 +40,24 @@ def key_of(agent: str, probe: Probe) -> Key:
 class Usual:
     """A rolling window of what was accepted as usual."""
 
-    __slots__ = ("xs", "sent", "lost", "waits", "first_ms", "centre", "threshold", "_due")
+    __slots__ = (
+        "xs",
+        "sent",
+        "lost",
+        "waits",
+        "first_ms",
+        "last_ms",
+        "centre",
+        "threshold",
+        "_due",
+    )
 
     def __init__(self) -> None:
         self.xs: list[float] = []
         self.waits: list[float] = []  # HTTP: ms to the first byte, less one RTT
         self.sent = 0
         self.lost = 0
-        self.first_ms = 0
+        self.first_ms = self.last_ms = 0
         self.centre = 0.0
         self.threshold = LEAST
         self._due = ENOUGH
@@ -55,7 +65,8 @@ class Usual:
     def copy(self) -> "Usual":
         other = Usual()
         other.xs, other.waits = list(self.xs), list(self.waits)
-        other.sent, other.lost, other.first_ms = self.sent, self.lost, self.first_ms
+        other.sent, other.lost = self.sent, self.lost
+        other.first_ms, other.last_ms = self.first_ms, self.last_ms
         other.centre, other.threshold, other._due = self.centre, self.threshold, self._due
         return other
 
@@ -81,6 +92,7 @@ class Usual:
         """Take a probe that was fine."""
         if not self.first_ms:
             self.first_ms = probe.begun_ms
+        self.last_ms = probe.begun_ms
         self.sent += probe.sent
         self.lost += probe.lost
         if self.sent > 2 * 10 * WINDOW:

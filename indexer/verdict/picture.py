@@ -10,7 +10,7 @@ from typing import NamedTuple
 from agent.wire import Result
 from indexer.verdict import groups
 from indexer.verdict.answers import BAD, DOWN, FINE, SEVERITY
-from indexer.verdict.baseline import Baselines
+from indexer.verdict.baseline import WEEK_MS, Baselines
 from indexer.verdict.pooling import pool_losses
 from indexer.verdict.probes import FIRST_HOP, GATEWAY, Probe, probes_of
 from indexer.verdict.series import Series, walk
@@ -208,9 +208,10 @@ def _other_family_fine(series: Series, fresh: list[Series]) -> bool:
 
 
 def learn(results: Iterable[Result], before: Baselines | None = None) -> Baselines:
-    """What is usual, learnt from a longer stretch of results than a picture needs."""
+    """What is usual, learnt from a longer stretch of results than a picture needs. What nobody
+    has measured for a week is forgotten: targets, agents and addresses come and go for ever."""
     usuals: Baselines = {key: usual.copy() for key, usual in (before or {}).items()}
     found = list(results)
     until_ms = max((result.time_ms for result in found), default=0)
     _walk_all(_sorted_probes(found, until_ms), usuals)
-    return usuals
+    return {key: usual for key, usual in usuals.items() if usual.last_ms > until_ms - WEEK_MS}
