@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from indexer import verdict
+from indexer.verdict.probes import GATEWAY
 from tests.verdict_world import BEFORE, NOW_MS, World
 
 
@@ -114,6 +115,15 @@ def test_a_long_trouble_does_not_become_the_usual(world: World) -> None:
     assert pair is not None and pair.state == "slow"
     assert pair.usual_ms == pytest.approx(20, rel=0.05)
     assert pair.since_ms == NOW_MS - 14 * 60_000
+
+
+def test_a_host_that_is_called_gateway_is_not_the_router(world: World) -> None:
+    world.usual("me", "gateway")
+    world.echo("me", "gateway", 1, error="timeout")
+    assert state(world, "gateway") == "down"
+    picture = world.picture()
+    assert picture.targets == ("gateway",)
+    assert picture.rung("me", GATEWAY) is None
 
 
 def test_single_slow_probes_are_how_a_line_is_and_two_in_a_row_are_not(world: World) -> None:

@@ -18,7 +18,8 @@ RESOLVER = frozenset({"unknown_host", "resolver_failed", "resolver_timeout", "re
 # Words that come from the service itself, over a connection that worked.
 SERVICE_SAID = frozenset({"http_error"})
 
-GATEWAY, FIRST_HOP = "gateway", "first_hop"  # the targets of a ladder's two rungs
+# The targets of a ladder's two rungs; what is on a list is never called so.
+GATEWAY, FIRST_HOP = "ladder gateway", "ladder first_hop"
 
 
 class Probe(NamedTuple):
@@ -188,7 +189,7 @@ def _ladder(result: Result, body: dict[str, Any]) -> tuple[Probe, ...]:
     error = body.get("error")
     found = []
     for rung in (GATEWAY, FIRST_HOP):
-        part = body.get(rung)
+        part = body.get(rung.removeprefix("ladder "))
         if not isinstance(part, dict) or not part.get("sent"):
             if rung != GATEWAY or error not in NOT_CONNECTED:
                 continue

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from indexer.verdict.answers import BAD, DOWN, FINE, LOSSY, SLOW
 from indexer.verdict.baseline import LEAST_MS, Baselines, Usual, key_of
-from indexer.verdict.probes import Probe, log_ms
+from indexer.verdict.probes import FIRST_HOP, GATEWAY, Probe, log_ms
 
 # The cold start: what is slow whoever you are. ms of one median echo, by link.
 SLOW_MS = {
@@ -31,7 +31,7 @@ SLOW_MS = {
 }
 SLOW_ECHO_MS = 900.0  # a satellite behind the home's Wi-Fi takes 650
 SLOW_PAGE_MS = 6000.0
-SLOW_RUNG_MS = {"gateway": 100.0, "first_hop": 750.0}
+SLOW_RUNG_MS = {GATEWAY: 100.0, FIRST_HOP: 750.0}
 SLOW_WAIT_MS = 2000.0  # to a page's first byte, less one RTT
 
 LOST_AT_ONCE = 0.5
