@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from indexer import share
-from indexer.config import Config
+from indexer.config import DAY_MS, Config
 from indexer.desk import Change, Desk, Live
 from indexer.leader import ADVISE_S, Advice, Leader, advise, new_salt
 from indexer.learnt import Learnt
@@ -177,8 +177,14 @@ class Chores:
         threading.Thread(target=self._drop, args=(now_ms,), name="retain", daemon=True).start()
 
     def _drop(self, now_ms: int) -> None:
-        """On its own thread: after a shorter --keep it takes minutes; results get in between."""
+        """On its own thread: after a shorter --keep it takes minutes; results get in between.
+
+        Where nothing is measured nothing grows, and perhaps our own clock is months ahead.
+        """
         try:
+            if not self._store.targets(now_ms - DAY_MS):
+                log.info("nothing is dropped: by this clock nobody has measured for a day")
+                return
             dropped = self._store.retain(now_ms, self._config.keep_raw_ms)
         except StoreDown as error:
             log.debug("nothing dropped: %s", error)

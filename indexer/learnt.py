@@ -28,4 +28,3 @@ class Learnt:
             self._baselines = verdict.learn(results, self._baselines)
             self._upto_ms = until_ms
         return self._baselines
-
