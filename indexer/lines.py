@@ -33,7 +33,6 @@ class Line:
         self.address = str(broker)
         self.connection: Connection | None = None
         self.open = False
-        self.subscribed = False
         self.reason: str | None = "not connected yet"
         self.since_ms = 0
         self.probe: ShareProbe | None = None
@@ -114,7 +113,7 @@ class Line:
         if self.open or self.since_ms == 0:
             self.since_ms = now_ms
         self.connection = None
-        self.open = self.subscribed = False
+        self.open = False
         self.probe = None
         self.reason = reason
         pause_s = min(LAST_S, FIRST_S * 2.0 ** min(self._failures, 10))
