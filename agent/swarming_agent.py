@@ -8,6 +8,7 @@ the supervisor starts it again.
 import contextlib
 import dataclasses
 import logging
+import math
 import os
 import queue
 import random
@@ -43,6 +44,7 @@ SAVE_MONTH_EVERY_S = 900.0
 FACTS_EVERY_S = 1.0
 GOODBYE_S = 2.0
 LONGEST_SLEEP_S = 30.0
+EVENTS_A_TURN = 200  # then what is due is done, however many more a broker pours in
 RELOADED = ("targets", "place", "isp", "link", "allow_private", "deny", "log_level")
 
 
@@ -134,12 +136,14 @@ class Agent:
         event = self._next(self._wake_s(clock.boot_ns() / 1e9))
         now = clock.boot_ns() / 1e9
         self._journal.follow(self._clock.reading(*clock.now_ns()))
-        while event is not None:
+        for nth in range(EVENTS_A_TURN):
+            event = self._next(0) if nth else event
+            if event is None:
+                break
             if isinstance(event, Stop):
                 return True
             self._handle(event, now)
             self._news = True
-            event = self._next(0)
         self._act(now)
         return False
 
@@ -362,7 +366,8 @@ class Agent:
         if self._observer is not None:
             self._observer.stop()
         self._prober.stop(0.2)
-        while (event := self._next(0)) is not None:
+        for _ in range(self.events.qsize()):
+            event = self._next(0)
             if not isinstance(event, (Stop, Reload)):
                 self._handle(event, now)
         self._save_month(now)
@@ -374,7 +379,7 @@ class Agent:
                 if event is not None and not isinstance(event, (Stop, Reload, Probed)):
                     self._handle(event, now)
         self._uplink.close()
-        self._journal.flush(now)
+        self._journal.flush(math.inf)  # the last chance of what is in memory, tried a minute ago
         self._journal.close()
         self._status.close()
         log.info("goodbye")

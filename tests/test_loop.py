@@ -12,6 +12,7 @@ from agent.clock import NOTHING, Facts, now_ns
 from agent.observer import Observed
 from agent.store import Journal
 from agent.swarming_agent import MONTH, SAVE_MONTH_EVERY_S, Agent
+from tests.store_bed import body, numbers, reading
 
 Make = Callable[..., Agent]
 
@@ -31,7 +32,9 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
 
     yield agent
     for each in made:
-        each._end()
+        each._prober.stop()
+        each._journal.close()
+        each._status.close()
 
 
 @pytest.mark.parametrize(
@@ -56,6 +59,35 @@ def test_a_power_cut_forgets_at_most_half_a_run_of_the_budget_or_a_quarter_of_an
     journal: Journal = agent._journal
     saved_s = journal.get(MONTH)["ran_s"]
     assert ran_s - saved_s <= min(SAVE_MONTH_EVERY_S, 1 + ran_s / 2)
+
+
+def test_a_flood_of_messages_does_not_keep_the_loop_from_its_duty(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = make()
+    acted: list[float] = []
+    monkeypatch.setattr(agent, "_act", acted.append)
+    monkeypatch.setattr(agent, "_next", lambda _: Observed(NOTHING))  # there is always one more
+    assert not agent._turn() and not agent._turn()
+    assert len(acted) == 2
+    monkeypatch.undo()
+
+
+def test_the_end_is_the_last_chance_for_what_is_in_memory(make: Make, tmp_path: Path) -> None:
+    agent = make()
+    agent._journal.close()
+    card = tmp_path / "card"
+    agent._journal = Journal(str(card / "journal.db"), "box", now=agent._started_at)
+    agent._journal.follow(reading(1.0))
+    agent._journal.add(body(7), 1)
+    agent._act(agent._started_at + 2)
+    card.mkdir()
+    agent._act(agent._started_at + 4)
+    assert agent._journal.facts()["in"] == "memory"  # the file is tried once a minute
+    agent._end()
+    again = Journal(str(card / "journal.db"), "box")
+    assert numbers(again.window(0, 9)) == [7]
+    again.close()
 
 
 def test_only_a_clock_known_to_be_wrong_keeps_dates_of_certificates_out(make: Make) -> None:
