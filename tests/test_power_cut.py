@@ -16,7 +16,7 @@ from tests.power_cut import Disk, content, record
 from tests.store_bed import open_journal
 
 TIMES = int(os.environ.get("SWARMING_POWER_CUTS", "1"))
-FLUSHES = 24
+FLUSHES = 20
 
 
 @pytest.fixture
