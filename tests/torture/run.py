@@ -71,6 +71,7 @@ class Torture:
         self._carry_out()
         self.evil.heal()
         self._hanging_indexers()
+        self._wiped_brokers()
         self._late_rips()
         self._drain()
         self._stop_all()
@@ -130,13 +131,29 @@ class Torture:
     # --- peace ---
 
     def _hanging_indexers(self) -> None:
-        """For a while indexers are believed online and confirm nothing: nobody may hammer."""
-        keepalive = keepalive_s(self.order.factor)
-        self._until(lambda: False, 3 * keepalive)
-        for what in (signal.SIGSTOP, signal.SIGCONT):
-            for name in self.world.swarm.indexers:
-                self.world.parts[name].signal(what)
-            self._until(lambda: False, 2 * keepalive)
+        """They are believed online and confirm nothing; what they confirm at last, nobody hears.
+
+        Until then nobody may hammer; after that each result is confirmed once more.
+        """
+        pause_s = 2.0 * keepalive_s(self.order.factor)
+        indexers = [self.world.parts[name] for name in self.world.swarm.indexers]
+        self._until(lambda: False, pause_s)
+        for part in indexers:
+            part.signal(signal.SIGSTOP)
+        self._until(lambda: False, pause_s)
+        for part in self.world.agents():
+            self.evil.kill(part, pause_s)
+        for part in indexers:
+            part.go_on()
+        self._until(lambda: False, pause_s)
+
+    def _wiped_brokers(self) -> None:
+        """They come back and know nothing: nobody subscribed, nothing retained."""
+        pause_s = 2.0 * keepalive_s(self.order.factor)
+        for name in self.world.swarm.brokers[:-1]:
+            self.evil.kill(self.world.parts[name], 1.0)
+            self.world.wipe(name)
+        self._until(lambda: False, pause_s)
 
     def _late_rips(self) -> None:
         """A broker hangs until everybody has left it, and then tells of their deaths."""
