@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -45,7 +45,7 @@ class Authority:
         Path(pair.key).chmod(0o600)
         return pair
 
-    def _sign(self, name, key, hosts, is_ca):  # type: ignore[no-untyped-def]
+    def _sign(self, name: str, key: Any, hosts: tuple[str, ...], is_ca: bool) -> bytes:
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes
         from cryptography.hazmat.primitives import serialization as form
@@ -72,13 +72,13 @@ class Authority:
         return builder.sign(self._key, hashes.SHA256()).public_bytes(form.Encoding.PEM)
 
 
-def _named(name: str):  # type: ignore[no-untyped-def]
+def _named(name: str) -> Any:
     from cryptography import x509
 
     return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
 
 
-def _names(hosts: tuple[str, ...]):  # type: ignore[no-untyped-def]
+def _names(hosts: tuple[str, ...]) -> Any:
     from cryptography import x509
 
     names: list[x509.GeneralName] = []
