@@ -11,19 +11,17 @@ from typing import Any, NamedTuple
 MONTH_S = 30 * 24 * 3600.0
 METERED_BYTES = 500_000_000  # a month, on a mobile link whose owner has said nothing
 SPENT_SLOT_S = 3600.0
-SPENT_BATCH_S = 3600.0
 FIRST_COST_BYTES = 3000.0  # of a probe with its result on the wire, until it is measured
 _WEIGHT = 0.05  # of the newest probe in the mean cost
 
 
 class Plan(NamedTuple):
     slot_s: float  # for Schedule.stretch; 0: no wish
-    batch_s: float  # at least so long between two publishings; 0: no wish
     spent: bool
     left_bytes: int | None  # None: no budget is in force
 
 
-NO_BUDGET = Plan(0.0, 0.0, False, None)
+NO_BUDGET = Plan(0.0, False, None)
 
 
 class Budget:
@@ -63,9 +61,9 @@ class Budget:
             return NO_BUDGET
         left_bytes = (self._limit_bytes or METERED_BYTES) - self._spent_bytes
         if left_bytes <= 0:
-            return Plan(SPENT_SLOT_S, SPENT_BATCH_S, True, 0)
+            return Plan(SPENT_SLOT_S, True, 0)
         slot_s = self._cost_bytes * (MONTH_S - self._ran_s) / left_bytes
-        return Plan(min(slot_s, SPENT_SLOT_S), 0.0, False, int(left_bytes))
+        return Plan(min(slot_s, SPENT_SLOT_S), False, int(left_bytes))
 
     def saved(self) -> dict[str, float]:
         """For the journal's settings; the next run begins with it."""

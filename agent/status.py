@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from typing import Any
 
 from agent import strict_json, wire
@@ -32,10 +33,12 @@ class StatusServer:
         except OSError as error:
             self._socket.close()
             raise StatusError(f"another agent runs on {journal}") from error
+        self._closed = False
         self._socket.listen(4)
         threading.Thread(target=self._serve, name="status", daemon=True).start()
 
     def close(self) -> None:
+        self._closed = True
         self._socket.close()
 
     def _serve(self) -> None:
@@ -43,7 +46,10 @@ class StatusServer:
             try:
                 client, _ = self._socket.accept()
             except OSError:
-                return  # closed
+                if self._closed:
+                    return
+                time.sleep(1)  # out of files: not for ever
+                continue
             with client:
                 client.settimeout(TIMEOUT_S)
                 try:

@@ -64,12 +64,6 @@ def tcp_bytes(tcp: Tcp, family: int = 4) -> int:
     return tcp.sent + tcp.received + (tcp.segments_out + tcp.segments_in) * (_IP[family] + _TCP)
 
 
-def payload_bytes(length: int, family: int = 4) -> int:
-    """One message each way of a broker's connection, where there is no TCP_INFO: with its ACK."""
-    segments = max(1, -(-length // _TCP_SEGMENT))
-    return length + 2 * segments * (_IP[family] + _TCP)
-
-
 def try_bytes(stage: str, tls: bool) -> int:
     """What a try cost that never became a connection, by where it ended: its socket is gone."""
     header = _IP[4] + _TCP

@@ -6,7 +6,6 @@ from agent.traffic import (
     BrokerMeter,
     Tcp,
     parse_tcp_info,
-    payload_bytes,
     probe_bytes,
     tcp_bytes,
     tcp_info,
@@ -78,11 +77,6 @@ def test_the_meter_tells_what_was_added_over_connections_that_come_and_go() -> N
     assert meter.read(first, None) == 0
     assert meter.read(first, Tcp(1500, 100, 3, 2)) == 0
     assert meter.read(second, Tcp(10, 10, 1, 1)) == 20 + 2 * 52
-
-
-def test_without_the_kernels_counters_a_payload_counts_with_its_headers() -> None:
-    assert payload_bytes(100) == 100 + 2 * 52
-    assert payload_bytes(3000) == 3000 + 6 * 52 and payload_bytes(100, 6) == 100 + 2 * 72
 
 
 def test_a_try_that_failed_costs_more_the_further_it_came() -> None:
