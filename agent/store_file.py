@@ -72,13 +72,16 @@ class JournalFile:
     def most_bytes(self, used_bytes: int) -> int:
         """How large the journal may grow here: half of what is free stays free for others.
 
-        What it takes already it keeps: somebody else's full disk is no reason to delete anything.
+        What it takes already it keeps, and a tenth of the disk is always its own: a disk that
+        somebody else filled is no reason to delete anything.
         """
         try:
             disk = os.statvfs(os.path.dirname(os.path.abspath(self.path)))
         except OSError:
             return used_bytes
-        return max(used_bytes, (used_bytes + disk.f_bavail * disk.f_frsize) // 2)
+        tenth_bytes = disk.f_blocks * disk.f_frsize // 10
+        half_bytes = (used_bytes + disk.f_bavail * disk.f_frsize) // 2
+        return max(used_bytes, tenth_bytes, half_bytes)
 
     def close(self) -> None:
         """Let another agent have it."""

@@ -25,7 +25,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from agent import store_tables, wire
 from agent.drain import Drain, Rules
 from agent.store import FLOOR_MS
-from tests.store_bed import NS_PER_S, TODAY_S, open_journal, reading
+from tests.store_bed import NS_PER_S, TODAY_S, fast_parent, open_journal, reading
 
 EXAMPLES = int(os.environ.get("SWARMING_MODEL_EXAMPLES", "0"))
 RULES = Rules(singles=3, unacknowledged=4, unconfirmed_singles=6, unconfirmed_batches=2)
@@ -44,8 +44,7 @@ class Box(RuleBasedStateMachine):
 
     def __init__(self):
         super().__init__()
-        memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-        self.folder = Path(tempfile.mkdtemp(prefix="journal-model-", dir=memory))
+        self.folder = Path(tempfile.mkdtemp(prefix="journal-model-", dir=fast_parent()))
         self.now = 100.0
         self.boot, self.booted_at, self.step_s, self.trust = 1, 0.0, 0.0, "ntp"
         self.number = 0

@@ -13,7 +13,7 @@ import pytest
 
 from tests import needs
 from tests.power_cut import Disk, content, record
-from tests.store_bed import open_journal
+from tests.store_bed import fast_parent, open_journal
 
 TIMES = int(os.environ.get("SWARMING_POWER_CUTS", "1"))
 FLUSHES = 20
@@ -21,8 +21,7 @@ FLUSHES = 20
 
 @pytest.fixture
 def fast_folder():
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-    folder = tempfile.mkdtemp(prefix="power-cut-", dir=memory)
+    folder = tempfile.mkdtemp(prefix="power-cut-", dir=fast_parent())
     yield Path(folder)
     shutil.rmtree(folder)
 

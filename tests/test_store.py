@@ -1,6 +1,7 @@
 """The journal keeps what was flushed until it is confirmed, within its cap."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -221,6 +222,22 @@ def test_the_cap_on_bytes_holds(tmp_path):
     counts = journal.counts()
     assert counts.evicted > 100
     assert counts.waiting + counts.evicted == 2000
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    ("disk_kib", "free_kib", "most_kib"),
+    [(1000, 200, 100), (1000, 1000, 500), (100_000, 0, 10_000), (100, 0, 10)],
+)
+def test_the_journal_leaves_room_but_deletes_nothing_because_others_filled_the_disk(
+    tmp_path, monkeypatch, disk_kib, free_kib, most_kib
+):
+    disk = SimpleNamespace(f_blocks=disk_kib, f_bavail=free_kib, f_frsize=1024)
+    monkeypatch.setattr("os.statvfs", lambda path: disk)
+    journal = open_journal(tmp_path)
+    used_kib = journal.counts().bytes / 1024
+    assert used_kib < 10
+    assert most_kib - 1 <= journal._most_bytes / 1024 <= most_kib + used_kib
     journal.close()
 
 
