@@ -37,7 +37,7 @@ def _need_a_world() -> None:
 
 def test_nothing_is_lost_and_nothing_is_there_twice_whatever_breaks() -> None:
     _need_a_world()
-    words = ["--seed", "1", "--minutes", "0.6", "--agents", "7", "--patience", "240"]
+    words = ["--seed", "1", "--minutes", "0.5", "--agents", "7", "--patience", "240"]
     done = subprocess.run(
         [sys.executable, "-m", "tests.torture", *words],
         capture_output=True,

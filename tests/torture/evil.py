@@ -64,13 +64,16 @@ class Evil:
         self.after(for_s, part.start)
         return True
 
+    def kill(self, part: Part, for_s: float) -> bool:
+        """kill -9; it is back after a while."""
+        return self._end(part, signal.SIGKILL, for_s)
+
     def _kill(self, step: Step, part: Part) -> bool:
         if step.what == "kill indexers":
             both = [self.world.parts[name] for name in self.world.swarm.indexers]
-            return [self._end(one, signal.SIGKILL, step.for_s) for one in both] == [True] * len(
-                both
-            )
-        return self._end(part, signal.SIGKILL, step.for_s)
+            ended = [self.kill(one, step.for_s) for one in both]
+            return all(ended)
+        return self.kill(part, step.for_s)
 
     def _stop(self, step: Step, part: Part) -> bool:
         return self._end(part, signal.SIGTERM, step.for_s)
