@@ -129,7 +129,11 @@ class Consumer:
 
     def _take(self, found: Read, now_ms: int, now_s: float) -> None:
         oldest_ms = now_ms - self._keep_raw_ms
-        fresh = [result for result in found.results if result.time_ms >= oldest_ms]
+        fresh = [
+            result
+            for result in found.results
+            if result.time_ms >= oldest_ms or result.clock == "unsynced"  # its age is not known
+        ]
         too_old = len(found.results) - len(fresh)
         if too_old:
             self.counts = self.counts.plus(too_old=too_old)

@@ -98,16 +98,20 @@ def _words(told: Bucket) -> tuple[str | None, str | None, str, str]:
 # --- retention ----------------------------------------------------------------------------------
 
 
+# A time that is known to be wrong says nothing of an age: such results are few, and stay.
+_TIMED = "clock <> 'unsynced'"
+
+
 def drop(db: sqlite3.Connection, before_hour: int) -> int | None:
     """Drops raw of the earliest hours before this one, rolled up first; how many rows.
 
     None: nothing was left. Only hours that were dropped take no more results: what the clock says
     alone would, a year ahead for a minute, refuse a year's results.
     """
+    first = f"SELECT min(hour) FROM results WHERE hour < ? AND {_TIMED}"
     rows = hours = 0
     while rows < _ROWS and hours < _HOURS:
-        hour = db.execute("SELECT min(hour) FROM results WHERE hour < ?", (before_hour,))
-        (earliest,) = hour.fetchone()
+        (earliest,) = db.execute(first, (before_hour,)).fetchone()
         if earliest is None:
             return rows or None
         rows += _drop_hour(db, earliest)
@@ -121,7 +125,8 @@ def _drop_hour(db: sqlite3.Connection, hour: int) -> int:
     ).fetchall()
     for (pair,) in dirty:
         _roll_one(db, HOUR_S, hour * HOUR_S, pair)
-    db.execute("DELETE FROM latest WHERE time_ms < ?", ((hour + 1) * HOUR_S * 1000,))
+    until_ms = (hour + 1) * HOUR_S * 1000
+    db.execute("DELETE FROM latest WHERE time_ms < ? AND unsynced = 0", (until_ms,))
     raw_from = max(hour + 1, raw_from_hour(db) or 0)
     db.execute("REPLACE INTO facts (key, value) VALUES (?, ?)", (RAW_FROM, str(raw_from)))
-    return db.execute("DELETE FROM results WHERE hour = ?", (hour,)).rowcount
+    return db.execute(f"DELETE FROM results WHERE hour = ? AND {_TIMED}", (hour,)).rowcount

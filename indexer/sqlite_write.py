@@ -63,7 +63,7 @@ def put(
     rows: list[Row] = []
     for result, body in zip(results, bodies, strict=True):
         hour = result.time_ms // HOUR_MS
-        if raw_from is None or hour >= raw_from:
+        if raw_from is None or hour >= raw_from or result.clock == "unsynced":
             key = row_id(numbers.epoch(result), result.seq)
             pair = numbers.pair(result)
             rows.append((key, hour, pair, result.time_ms, result.clock, result.clock_age_s, body))

@@ -221,6 +221,13 @@ def test_what_is_older_than_the_retention_is_counted_told_and_confirmed_but_not_
     assert "older" in caplog.text
 
 
+def test_a_time_that_is_known_to_be_wrong_makes_nothing_too_old() -> None:
+    shelf = Shelf()
+    unset = result(1, time_ms=now_ms() - 600 * DAY_MS)._replace(clock="unsynced")
+    taken([single(unset)], shelf)
+    assert {seq for _, _, seq in shelf.rows} == {1}
+
+
 @hypothesis.settings(deadline=None)
 @given(st.sampled_from(["ping/a1", "ping/a1/batch", "ping/", "ping/a1/b/c"]), st.binary())
 def test_any_bytes_are_results_or_dead_letters(topic: str, payload: bytes) -> None:

@@ -321,6 +321,15 @@ def test_an_hour_whose_raw_is_dropped_is_never_recomputed_to_less(store: Store):
     assert the(store.buckets(0, NOW_MS - DAY_MS, 86400)).count == 8
 
 
+def test_a_time_that_is_known_to_be_wrong_makes_nothing_too_old(store: Store):
+    old_ms = NOW_MS - 600 * DAY_MS
+    store.put([result(1, NOW_MS - 20 * DAY_MS), result(2, old_ms, clock="unsynced")], NOW_MS)
+    assert store.retain(NOW_MS, 10 * DAY_MS) == 1
+    assert store.put([result(3, old_ms, clock="unsynced")], NOW_MS) == Put(1, 0, 0)
+    assert store.retain(NOW_MS, 10 * DAY_MS) == 0
+    assert [each.seq for each in everything(store)] == [2, 3]
+
+
 def test_a_clock_that_was_a_year_ahead_stops_no_later_results(store: Store):
     store.put([result(1)], NOW_MS)
     assert store.retain(NOW_MS + 365 * DAY_MS, 90 * DAY_MS) == 1
