@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 
-from indexer import verdict
+import pytest
+
+from indexer import references, verdict
+from indexer.verdict import sentences
 from tests.verdict_world import World
 
 TARGETS = ("a.example", "bb.example", "ccc.example", "dddd.example", "eeeee.example")
@@ -129,8 +132,94 @@ def test_offline_it_is_the_box_and_the_own_machine_is_fine() -> None:
     headline = said(world)
     assert headline.word == "me"
     assert "this box has no router" in headline.sentence.lower()
-    assert "1 of 6 services answer" in headline.sentence
+    assert headline.sentence.startswith("It's you: this box has no router. a.example")
+    assert "0 of 5 services answer" in headline.sentence  # the own machine is no service
+    you, router, provider, service = headline.stations
+    assert (you.state, you.label) == ("down", "amber-fox-7, not connected")
+    assert (router.state, router.text) == ("down", "this box has no router")
+    assert provider.text == "not reached: this box has no router"
+    assert (service.state, service.ms) == ("down", None)
     assert [pair.state for pair in headline.pairs].count("fine") == 1
+
+
+def test_with_nothing_but_the_own_machine_being_offline_is_not_all_well() -> None:
+    world = World()
+    world.agent("amber-fox-7")
+    world.echo("amber-fox-7", "127.0.0.1", 1, ms=0.05, ip="127.0.0.1")
+    world.ladder("amber-fox-7", 1, error="no_gateway")
+    headline = said(world)
+    assert (headline.sentence, headline.word) == ("It's you: this box has no router.", "me")
+    assert headline.stations[3].state == "no data"
+
+
+def test_a_box_without_a_router_whose_services_answer_is_connected() -> None:
+    world = World()
+    world.agent("amber-fox-7")
+    world.echo("amber-fox-7", "a.example", 1)
+    world.ladder("amber-fox-7", 1, error="no_gateway")  # a point-to-point link
+    headline = said(world)
+    assert headline.sentence == "All well: 1 of 1 service answers."
+    assert headline.stations[1].state == "absent"
+
+
+def test_the_own_network_does_not_show_that_the_box_is_connected() -> None:
+    world = World()
+    world.agent("amber-fox-7")
+    world.echo("amber-fox-7", "nas.example", 1, ip="192.168.1.9")
+    world.ladder("amber-fox-7", 1, error="no_gateway")
+    assert said(world).sentence == "It's you: this box has no router. 1 of 1 service answers."
+
+
+@pytest.mark.parametrize(
+    ("target", "is_so"),
+    [
+        *[("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True)],
+        *[("http://localhost:8080/x", True), ("http://[::1]/", True), ("a.localhost", True)],
+        *[("mylocalhost", False), ("http://a.example/localhost", False), ("192.168.1.1", False)],
+    ],
+)
+def test_what_leads_to_the_box_itself_is_no_service(target: str, is_so: bool) -> None:
+    assert references.is_this_machine(target) is is_so
+    world = World()
+    world.agent("amber-fox-7")
+    world.echo("amber-fox-7", target, 1, ip="192.0.2.1")
+    assert ("1 of 1 service" in said(world).stations[3].text) is not is_so
+
+
+def test_a_name_that_leads_to_the_own_machine_is_no_service() -> None:
+    world = World()
+    world.agent("amber-fox-7")
+    world.echo("amber-fox-7", "box.example", 1, ip="127.0.1.1")
+    assert said(world).stations[3].state == "no data"
+
+
+def test_what_is_on_the_list_and_was_not_tried_yet_is_counted_apart() -> None:
+    world = home()
+    now(world)
+    listed = (*TARGETS, "new.example", "newer.example", "127.0.0.1")
+    headline = verdict.headline(world.picture(), "amber-fox-7", listed)
+    assert headline.stations[3].text == "5 of 7 services answer (2 not tried yet)"
+    world = World()
+    world.agent("amber-fox-7")
+    headline = verdict.headline(world.picture(), "amber-fox-7", listed)
+    assert headline.stations[3].text == "7 on the list, none tried yet"
+
+
+def test_you_are_as_bad_as_the_word_says() -> None:
+    world = home()
+    now(world, ms=90, gateway=72, hop=80)
+    headline = said(world)
+    assert headline.word == "me"
+    assert headline.stations[0].state in verdict.answers.BAD
+
+
+def test_a_time_below_what_can_be_told_is_not_nothing() -> None:
+    assert [sentences.ms(one) for one in (0.0, 0.04, 0.1, 2.6)] == [
+        "<0.1 ms",
+        "<0.1 ms",
+        "0.1 ms",
+        "2.6 ms",
+    ]
 
 
 def test_a_router_that_never_answers_is_absent() -> None:

@@ -5,7 +5,10 @@ one agent alone it speaks from the ladder; it never opens with what is not known
 """
 
 from collections import Counter
+from collections.abc import Sequence
+from ipaddress import ip_address
 
+from indexer import references
 from indexer.verdict import sentences
 from indexer.verdict.answers import (
     BAD,
@@ -18,6 +21,7 @@ from indexer.verdict.answers import (
     SLOW,
     Answer,
     Headline,
+    Pair,
     Station,
 )
 from indexer.verdict.judge import judge, judge_all, pair
@@ -28,10 +32,18 @@ ABSENT = "absent"
 YOU, ROUTER, PROVIDER, SERVICE = "you", "router", "provider", "service"
 # Which trouble is told first when there are several: the nearest to you.
 _NEAREST = ("me", "access", "isp", "service", "path", "beyond")
+_OFFLINE = {
+    "no_gateway": "this box has no router",
+    "no_route": "this box has no route to its router",
+    "network_down": "this box's network is down",
+}
 
 
-def headline(picture: Picture, agent: str | None = None) -> Headline:
-    """One sentence and four stations, for this agent; None: the only one, else the swarm."""
+def headline(picture: Picture, agent: str | None = None, listed: Sequence[str] = ()) -> Headline:
+    """One sentence and four stations, for this agent; None: the only one, else the swarm.
+
+    ``listed`` is what the agent is to look at: what of it was never tried is counted apart.
+    """
     if agent is None and len(picture.agents) == 1:
         agent = picture.agents[0]
     if agent is None:
@@ -39,14 +51,16 @@ def headline(picture: Picture, agent: str | None = None) -> Headline:
     pairs = [found for t in picture.targets_of(agent) if (found := pair(picture, agent, t))]
     pairs.sort(key=lambda one: (SEVERITY[one.state], one.target))
     answers = tuple(judge(picture, one.target, agent) for one in pairs if one.state in BAD)
-    stations = (
-        _you(picture, agent),
-        _rung(picture, agent, GATEWAY, ROUTER, "your router"),
-        _rung(picture, agent, FIRST_HOP, PROVIDER, "your provider"),
-        _services(picture, agent),
+    services = [one for one in pairs if not _is_this_machine(picture, one)]
+    offline = _offline(picture, agent, services)
+    way = (
+        _rung(picture, agent, GATEWAY, ROUTER, "your router", offline),
+        _rung(picture, agent, FIRST_HOP, PROVIDER, "your provider", offline),
+        _services(picture, agent, services, _untried(picture, agent, listed)),
     )
-    word = _word(answers) if pairs else _word_of_ladder(stations)
-    sentence = _sentence(picture, stations, answers, word, len(pairs))
+    word = "me" if offline else _word(answers) if answers or services else _word_of_ladder(way)
+    stations = (_you(picture, agent, word, offline, way[0], answers), *way)
+    sentence = _sentence(picture, stations, answers, word, len(services), offline)
     silent_ms = picture.silent_since_ms(agent)
     if not pairs and silent_ms is not None:
         word, sentence = NO_DATA, _silence(picture, agent, silent_ms)
@@ -59,19 +73,50 @@ def _sentence(
     stations: tuple[Station, ...],
     answers: tuple[Answer, ...],
     word: str,
-    targets: int,
+    services: int,
+    offline: str | None,
 ) -> str:
-    parts = [station.text for station in stations[1:] if station.state not in (ABSENT, NO_DATA)]
+    told = stations[3:] if offline else stations[1:]
+    parts = [station.text for station in told if station.state not in (ABSENT, NO_DATA)]
     known = ", ".join(parts)
-    if not known:
+    if not known and not offline:
         return "Just begun: the first answers come within a minute."
     if word == FINE:
-        opening = "All well" if targets else "So far all well"
-        ending = "" if targets else "; no target has been looked at yet"
+        opening = "All well" if services else "So far all well"
+        ending = "" if services else "; no target has been looked at yet"
         return f"{opening}: {known}{ending}."
-    if not answers:
-        return f"{_opening(word)}: {known}."
-    return f"{_accusation(picture, answers, word)} {_capital(known)}."
+    ending = f" {_capital(known)}." if known else ""
+    if answers:
+        return f"{_accusation(picture, answers, word, offline)}{ending}"
+    if offline:
+        return f"It's you: {offline}.{ending}"
+    return f"{_opening(word)}: {known}."
+
+
+def _offline(picture: Picture, agent: str, services: list[Pair]) -> str | None:
+    """Why the box is not connected at all, or None. A service that answers from outside shows
+    that it is, whatever the ladder found (some links have no router)."""
+    view = picture.view(agent, GATEWAY)
+    error = view.series.last.probe.error if view is not None else None
+    if error not in NOT_CONNECTED:
+        return None
+    outside = [one for one in services if not _is_local(picture, agent, one.target)]
+    return None if any(one.state != DOWN for one in outside) else _OFFLINE[error]
+
+
+def _is_this_machine(picture: Picture, one: Pair) -> bool:
+    if references.is_this_machine(one.target):
+        return True
+    view = picture.view(one.agent, one.target)
+    try:
+        return view is not None and ip_address(view.series.last.probe.ip or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _untried(picture: Picture, agent: str, listed: Sequence[str]) -> int:
+    tried = {*picture.targets_of(agent)}
+    return sum(one not in tried and not references.is_this_machine(one) for one in listed)
 
 
 def _silence(picture: Picture, agent: str, silent_ms: int) -> str:
@@ -79,7 +124,9 @@ def _silence(picture: Picture, agent: str, silent_ms: int) -> str:
     return f"Nothing from {agent} {when}: it is off, or it reaches no broker."
 
 
-def _accusation(picture: Picture, answers: tuple[Answer, ...], word: str) -> str:
+def _accusation(
+    picture: Picture, answers: tuple[Answer, ...], word: str, offline: str | None = None
+) -> str:
     """Who it is, with the targets concerned, for how many, and the strongest finding."""
     about = [answer for answer in answers if answer.word == word] or list(answers)
     first = min(about, key=lambda answer: (SEVERITY[answer.state], answer.since_ms or 0))
@@ -87,6 +134,8 @@ def _accusation(picture: Picture, answers: tuple[Answer, ...], word: str) -> str
     verb = {DOWN: "down", LOSSY: "losing packets", SLOW: "slow"}[first.state]
     when = sentences.since(min(a.since_ms or picture.now_ms for a in about), picture.now_ms)
     clause = f"{names} {'is' if len(about) == 1 else 'are'} {verb} {when}"
+    if offline:
+        return f"It's you: {offline}. {clause}."
     text = f"{_opening(word, first)}: {clause}"
     strikes = [one for one in first.evidence if one.strikes]
     finding = max(strikes, key=lambda one: len(one.strikes)).text if strikes else None
@@ -120,9 +169,9 @@ def _word(answers: tuple[Answer, ...]) -> str:
     return min(settled, key=lambda w: (-counts[w], _NEAREST.index(w) if w in _NEAREST else 9))
 
 
-def _word_of_ladder(stations: tuple[Station, ...]) -> str:
+def _word_of_ladder(way: tuple[Station, Station, Station]) -> str:
     """Without any target: what the ladder alone tells."""
-    _, router, provider, _ = stations
+    router, provider, _ = way
     if router.state in BAD:
         return "me"
     if provider.state in BAD:
@@ -130,19 +179,37 @@ def _word_of_ladder(stations: tuple[Station, ...]) -> str:
     return FINE
 
 
-def _you(picture: Picture, agent: str) -> Station:
+def _you(
+    picture: Picture,
+    agent: str,
+    word: str,
+    offline: str | None,
+    router: Station,
+    answers: tuple[Answer, ...],
+) -> Station:
+    """This box; it is as bad as what it is found guilty of."""
     member = picture.members.get(agent)
     link = member.link if member and member.link not in ("", "unknown") else None
     label = f"{agent}, by {link}" if link else agent
+    if offline:
+        return Station(YOU, f"{agent}, not connected", None, DOWN, "this box is not connected")
+    if word == "me":
+        states = [one.state for one in answers if one.word == word] or [router.state]
+        return Station(YOU, label, None, min(states, key=SEVERITY.__getitem__), "this box")
     known = bool(picture.targets_of(agent)) or picture.rung(agent, GATEWAY) is not None
-    state = FINE if known else NO_DATA
-    return Station(YOU, label, None, state, "this box")
+    return Station(YOU, label, None, FINE if known else NO_DATA, "this box")
 
 
-def _rung(picture: Picture, agent: str, rung: str, name: str, label: str) -> Station:
+def _rung(
+    picture: Picture, agent: str, rung: str, name: str, label: str, offline: str | None
+) -> Station:
+    if offline and rung == GATEWAY:
+        return Station(name, label, None, DOWN, offline)
+    if offline:
+        return Station(name, label, None, NO_DATA, f"not reached: {offline}")
     view = picture.view(agent, rung)
     if view is not None and view.series.last.probe.error in NOT_CONNECTED:
-        return Station(name, label, None, DOWN, "this box has no router")
+        return Station(name, label, None, ABSENT, "this box has no router of its own")
     series = picture.rung(agent, rung)
     if series is None:
         asked = any(picture.view(agent, other) is not None for other in (GATEWAY, FIRST_HOP))
@@ -159,22 +226,27 @@ def _rung(picture: Picture, agent: str, rung: str, name: str, label: str) -> Sta
     return Station(name, label, last.probe.ms, series.state, text)
 
 
-def _services(picture: Picture, agent: str) -> Station:
+def _services(picture: Picture, agent: str, services: list[Pair], untried: int) -> Station:
     """All targets together: how many answer as they should, and the median of those."""
-    pairs = [found for t in picture.targets_of(agent) if (found := pair(picture, agent, t))]
-    if not pairs:
-        return Station(SERVICE, "services", None, NO_DATA, "no service looked at yet")
-    fine = sum(one.state == FINE for one in pairs)
+    if not services:
+        text = f"{untried} on the list, none tried yet" if untried else "no service looked at yet"
+        return Station(SERVICE, "services", None, NO_DATA, text)
+    fine = sum(one.state == FINE for one in services)
     times = sorted(
-        one.ms for one in pairs if one.ms is not None and not _is_local(picture, agent, one.target)
+        one.ms
+        for one in services
+        if one.ms is not None and not _is_local(picture, agent, one.target)
     )
-    ms = times[len(times) // 2] if times else None
-    worst = min((one.state for one in pairs), key=SEVERITY.__getitem__)
-    verb = "answers" if fine == 1 and len(pairs) == 1 else "answer"
-    text = f"{fine} of {sentences.count(len(pairs), 'service')} {verb}"
+    worst = min((one.state for one in services), key=SEVERITY.__getitem__)
+    ms = times[len(times) // 2] if times and worst != DOWN else None
+    total = len(services) + untried
+    verb = "answers" if fine == 1 and total == 1 else "answer"
+    text = f"{fine} of {sentences.count(total, 'service')} {verb}"
     if worst in BAD:
         text += " as usual"
-    return Station(SERVICE, sentences.count(len(pairs), "service"), ms, worst, text)
+    if untried:
+        text += f" ({untried} not tried yet)"
+    return Station(SERVICE, sentences.count(total, "service"), ms, worst, text)
 
 
 def _is_local(picture: Picture, agent: str, target: str) -> bool:
@@ -185,7 +257,11 @@ def _is_local(picture: Picture, agent: str, target: str) -> bool:
 def _of_swarm(picture: Picture) -> Headline:
     """No "you": how the targets are for everybody."""
     answers = judge_all(picture)
-    looked = [answer for answer in answers.values() if answer.state != NO_DATA]
+    looked = [
+        answer
+        for target, answer in answers.items()
+        if answer.state != NO_DATA and not references.is_this_machine(target)
+    ]
     bad = sorted(
         (answer for answer in looked if answer.state in BAD),
         key=lambda answer: (SEVERITY[answer.state], -answer.agents_bad, answer.target),

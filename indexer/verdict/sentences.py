@@ -12,11 +12,13 @@ _IS = {DOWN: "does not answer", LOSSY: "loses packets", SLOW: "is slow"}
 
 
 def ms(value: float | None) -> str:
-    """ "180 ms", "2.6 ms", "1.4 s"."""
+    """ "180 ms", "2.6 ms", "<0.1 ms", "1.4 s"."""
     if value is None:
         return "no answer"
     if value >= 1000:
         return f"{value / 1000:.1f} s"
+    if value < 0.1:
+        return "<0.1 ms"
     return f"{value:.0f} ms" if value >= 10 else f"{value:.1f} ms"
 
 
