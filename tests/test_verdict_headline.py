@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from indexer import references, verdict
+from indexer import verdict
 from indexer.verdict import sentences
+from indexer.verdict.probes import is_this_machine
 from tests.verdict_world import World
 
 TARGETS = ("a.example", "bb.example", "ccc.example", "dddd.example", "eeeee.example")
@@ -176,10 +177,11 @@ def test_the_own_network_does_not_show_that_the_box_is_connected() -> None:
         *[("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True)],
         *[("http://localhost:8080/x", True), ("http://[::1]/", True), ("a.localhost", True)],
         *[("mylocalhost", False), ("http://a.example/localhost", False), ("192.168.1.1", False)],
+        *[("[::1]", True), ("127.a.example", False), ("http://[nonsense/", False)],
     ],
 )
 def test_what_leads_to_the_box_itself_is_no_service(target: str, is_so: bool) -> None:
-    assert references.is_this_machine(target) is is_so
+    assert is_this_machine(target) is is_so
     world = World()
     world.agent("amber-fox-7")
     world.echo("amber-fox-7", target, 1, ip="192.0.2.1")

@@ -21,7 +21,7 @@ from indexer.store import AgentRecord, Bucket, Store, StoreDown
 from indexer.verdict.sentences import ms
 from indexer.web import charts, words
 from indexer.web.live import Pocket
-from indexer.web.moment import Lookout
+from indexer.web.moment import Lookout, Moment
 from indexer.web.render import opening, rest, timed
 from tests.web_house import (
     HOST,
@@ -126,7 +126,7 @@ def test_the_only_real_agent_among_simulated_ones_is_you(store: Store) -> None:
     records = store.agents()
     real = AgentRecord("pi-1", {"place": "here"}, wall_ms(), None, True)
     picture = verdict.Picture([], [*records, real], wall_ms())
-    moment = web.moment.Moment(picture, {one.agent: one for one in [*records, real]})
+    moment = Moment(picture, {one.agent: one for one in [*records, real]})
     assert moment.you == "pi-1"
 
 
@@ -381,6 +381,7 @@ def test_what_cannot_be_answered_is_one_line(client: Client, path: str, status: 
 def test_a_page_that_is_not_there_is_a_page_too(client: Client) -> None:
     answer = client.get("/nothing")
     assert answer.status_code == 404
+    assert "There is no page /nothing here." in text_of(answer.text)
     assert "Back to the first page" in answer.text
 
 

@@ -150,7 +150,7 @@ def test_without_a_proxy_nobody_can_call_themselves_operator(client: TestClient)
 def test_the_command_makes_a_line_that_the_page_takes(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "indexer.web.auth", "vera", "viewer"]
     made = subprocess.run(command, input="look\n", capture_output=True, text=True, check=True)
-    assert "look" not in made.stdout
+    assert "look" not in made.stdout and made.stderr == ""
     path = tmp_path / "page.auth"
     path.write_text(made.stdout)
     gate = auth.Gate(str(path), False)

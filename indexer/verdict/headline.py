@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Sequence
 from ipaddress import ip_address
 
-from indexer import references
 from indexer.verdict import sentences
 from indexer.verdict.answers import (
     BAD,
@@ -26,7 +25,7 @@ from indexer.verdict.answers import (
 )
 from indexer.verdict.judge import judge, judge_all, pair
 from indexer.verdict.picture import Picture
-from indexer.verdict.probes import FIRST_HOP, GATEWAY, NOT_CONNECTED, is_own
+from indexer.verdict.probes import FIRST_HOP, GATEWAY, NOT_CONNECTED, is_own, is_this_machine
 
 ABSENT = "absent"
 YOU, ROUTER, PROVIDER, SERVICE = "you", "router", "provider", "service"
@@ -105,7 +104,7 @@ def _offline(picture: Picture, agent: str, services: list[Pair]) -> str | None:
 
 
 def _is_this_machine(picture: Picture, one: Pair) -> bool:
-    if references.is_this_machine(one.target):
+    if is_this_machine(one.target):
         return True
     view = picture.view(one.agent, one.target)
     try:
@@ -116,7 +115,7 @@ def _is_this_machine(picture: Picture, one: Pair) -> bool:
 
 def _untried(picture: Picture, agent: str, listed: Sequence[str]) -> int:
     tried = {*picture.targets_of(agent)}
-    return sum(one not in tried and not references.is_this_machine(one) for one in listed)
+    return sum(one not in tried and not is_this_machine(one) for one in listed)
 
 
 def _silence(picture: Picture, agent: str, silent_ms: int) -> str:
@@ -260,7 +259,7 @@ def _of_swarm(picture: Picture) -> Headline:
     looked = [
         answer
         for target, answer in answers.items()
-        if answer.state != NO_DATA and not references.is_this_machine(target)
+        if answer.state != NO_DATA and not is_this_machine(target)
     ]
     bad = sorted(
         (answer for answer in looked if answer.state in BAD),

@@ -8,6 +8,7 @@ import math
 from functools import lru_cache
 from ipaddress import ip_address, ip_network
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from agent.wire import Result
 
@@ -124,6 +125,18 @@ def is_own(ip: str | None) -> bool:
     except ValueError:
         return False
     return any(address in network for network in _OWN)
+
+
+def is_this_machine(target: str) -> bool:
+    """It leads to the box that asks, so that it is no service and tells nothing of the way."""
+    try:
+        host = (urlsplit(target).hostname or "") if "://" in target else target.strip("[]")
+    except ValueError:
+        return False
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return f".{host.lower().removesuffix('.')}".endswith(".localhost")
 
 
 def _icmp(result: Result, body: dict[str, Any]) -> Probe:

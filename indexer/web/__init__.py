@@ -3,107 +3,16 @@
 `app(store, desk)` reads the store and asks the desk; it writes nothing itself.
 """
 
-import importlib.util
-from collections.abc import Awaitable, Callable
-from importlib.metadata import version
-from pathlib import Path
-
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
 
-from indexer.desk import Busy, Desk, ListRefused
-from indexer.store import Store, StoreDown
-from indexer.web import api, guard, live, openapi, pages
-from indexer.web.auth import Gate
-from indexer.web.house import House
-from indexer.web.moment import Lookout
-from indexer.web.render import page
+from indexer.desk import Desk
+from indexer.store import Store
 
 __all__ = ["app"]
-
-# The release of uPlot that the wheel youplot carries as files; the wheel's own code is not run.
-UPLOT = ("uplot.iife.min.js", "uplot.min.css")
 
 
 def app(store: Store, desk: Desk) -> Starlette:
     """The whole page. ValueError with one line when the password file is no good."""
-    gate = Gate(desk.auth_file, desk.behind_proxy)
-    events = api.Described(
-        "GET",
-        "/events",
-        live.Stream(desk).open,
-        "Server-sent events: results, agent, list, verdict, health, at most one a second of each",
-        (),
-        api.Answer("text/event-stream", {}),
-    )
-    described = (*api.ROUTES, events)
-    document = openapi.document(described, version("swarming"))
+    from indexer.web.site import site  # now, so that `python -m indexer.web.auth` runs alone
 
-    async def description(request: Request) -> Response:
-        return JSONResponse(document)
-
-    made = Starlette(
-        routes=[
-            *pages.ROUTES,
-            *(one.route for one in api.ROUTES),
-            Route("/events", events.endpoint),
-            Route("/api/openapi.json", description),
-            *(Route(f"/static/uplot/{name}", _file(uplot_folder() / name)) for name in UPLOT),
-            Mount("/static", StaticFiles(packages=[("indexer.web", "static")])),
-        ],
-        middleware=[Middleware(guard.Guard, gate=gate)],
-        exception_handlers={
-            HTTPException: _refused,
-            StoreDown: _busy,
-            Busy: _busy,
-            ListRefused: _refused_list,
-            Exception: _broken,
-        },
-    )
-    made.state.house = House(store, desk, Lookout(store))
-    return made
-
-
-def uplot_folder() -> Path:
-    found = importlib.util.find_spec("youplot")
-    if found is None or found.origin is None:
-        raise ValueError("the page needs youplot: pip install 'swarming[indexer]'")
-    return Path(found.origin).parent / "vendor"
-
-
-def _file(path: Path) -> Callable[[Request], Awaitable[Response]]:
-    async def endpoint(request: Request) -> Response:
-        return FileResponse(path, headers={"cache-control": "no-cache"})
-
-    return endpoint
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return _told(request, error.status_code, error.detail)
-
-
-async def _busy(request: Request, error: Exception) -> Response:
-    return _told(request, 503, str(error))
-
-
-async def _refused_list(request: Request, error: Exception) -> Response:
-    return _told(request, 400, str(error))
-
-
-async def _broken(request: Request, error: Exception) -> Response:
-    """Our own fault; the log has the rest. It does not pass the Guard on its way out."""
-    line = "Something broke here; the indexer's log says what.\n"
-    return PlainTextResponse(line, 500, guard.HEADERS | {"cache-control": "no-store"})
-
-
-def _told(request: Request, status: int, line: str) -> Response:
-    """One line that says why not: JSON for programs, a page for people."""
-    if request.url.path.startswith("/api/"):
-        return JSONResponse({"error": line}, status)
-    return page(request, "error.html", status, line=line)
+    return site(store, desk)
