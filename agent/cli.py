@@ -7,7 +7,9 @@ import json
 import logging
 import os
 import re
+import socket
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -17,6 +19,8 @@ from agent.store import JournalError
 from agent.store_view import ViewError, view
 
 USAGE = 2  # exit status of bad input
+
+log = logging.getLogger("swarming")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -59,7 +63,25 @@ def run(options: argparse.Namespace) -> int:
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(levelname)s %(message)s", stream=sys.stderr
     )
+    words = [broker.host for broker in settings.brokers]
+    threading.Thread(target=_doubt, args=(words,), name="doubt", daemon=True).start()
     return Agent(settings, lambda: config.load(options)).run()
+
+
+def _doubt(hosts: Sequence[str]) -> None:
+    """A bare word that is no host may be a misspelt command. It is only said: a box whose network
+    is down at its start cannot know, and must go on."""
+    for host in hosts:
+        if set(host) & set(".:") or host == "localhost":
+            continue
+        try:
+            socket.getaddrinfo(host, None)
+        except (OSError, UnicodeError):
+            log.warning(
+                "%s: no such host is found; if it was meant as a command, there are: %s",
+                host,
+                " ".join(_COMMANDS),
+            )
 
 
 def probe_once(options: argparse.Namespace) -> int:
@@ -81,10 +103,13 @@ def show_journal(options: argparse.Namespace) -> int:
             for line in seen.export():
                 print(line)
             return 0
-        for name, value in seen.counts._asdict().items():
-            print(f"{name:10} {'-' if value is None else value}")
+        counts = seen.counts
     finally:
         seen.close()
+    for name, value in counts.lines():
+        print(f"{name:10} {value}")
+    if counts.strays:
+        print("Strays are results that this program cannot read: kept, and not sent.")
     with contextlib.suppress(status.StatusError):
         if silence := status.ask(path).get("about", {}).get("silence"):
             print(f"{'silence':10} {silence}")
@@ -99,8 +124,11 @@ def show_link(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(guess.as_json()))
     else:
-        print(f"{guess.type} by {guess.iface or 'no interface'}, confidence {guess.confidence:.2f}")
-        print("\n".join(f"  {reason}" for reason in guess.evidence))
+        sure = f"{guess.type} by {guess.iface}, confidence {guess.confidence:.2f}"
+        print(sure if guess.iface else f"{guess.type}: there is no default route")
+        for reason in guess.evidence:
+            if guess.iface or reason != "there is no default route":
+                print(f"  {reason}")
     return 0
 
 
@@ -121,10 +149,12 @@ def _steer(options: argparse.Namespace, wish: control.Control) -> int:
         control.write(control.path_beside(journal), wish)
     except OSError as error:
         raise ConfigError(f"{journal}: {error.strerror}") from error
+    print("paused" if wish.paused else "going on", end="")
     try:
         os.kill(status.pid(journal), signal.SIGHUP)
+        print()
     except status.StatusError:
-        print("no agent runs; it will know at its next start")
+        print(f": no agent runs on {journal}; it will know at its next start")
     except OSError as error:
         raise ConfigError(f"the running agent cannot be told: {error.strerror}") from error
     return 0
@@ -190,7 +220,7 @@ def _parser(name: str) -> argparse.ArgumentParser:
     )
     if name in _OWN:
         _OWN[name](parser)
-    config.add_options(parser)
+    config.add_options(parser, _OPTIONS_OF.get(name, ("journal",)))
     return parser
 
 
@@ -218,6 +248,12 @@ def _own_link(command: argparse.ArgumentParser) -> None:
     command.add_argument("--iface", metavar="NAME", help="judge this interface")
 
 
+# Of the configuration, what the command heeds; the others only want to know which agent is meant.
+_OPTIONS_OF: dict[str, tuple[str, ...] | None] = {
+    "run": None,
+    "once": ("link", "allow-private", "deny"),
+    "link": ("link",),
+}
 _OWN: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "run": _own_run,
     "once": _own_once,

@@ -61,7 +61,12 @@ class Config:
 # Name, placeholder, help. Each is a flag, a variable of the environment and a key of the file.
 _OPTIONS: tuple[tuple[str, str, str], ...] = (
     ("name", "NAME", "this agent's name; without it, the certificate's, else a made-up one"),
-    ("journal", "FILE", "the SQLite file that keeps every result until it is confirmed"),
+    (
+        "journal",
+        "FILE",
+        "the SQLite file that keeps every result until it is confirmed (journal.db in "
+        f"{STATE_FOLDER} for root and who may write there, else in ~/.local/state/swarming)",
+    ),
     ("targets", "LIST", 'what to probe until a list arrives: "example.org https://example.com/"'),
     ("ca", "FILE", "certificates that may vouch for the broker (else the system's)"),
     ("cert", "FILE", "this agent's certificate; its CN is the agent's name"),
@@ -89,10 +94,12 @@ _DEFAULTS: dict[str, str] = {
 }
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of every command that reads the configuration; all optional, unchecked yet."""
-    parser.add_argument("--config", metavar="FILE", help="a TOML file with any of these options")
+def add_options(parser: argparse.ArgumentParser, only: Sequence[str] | None = None) -> None:
+    """--config and these options, or all; unchecked yet. The rest may still be in the file."""
+    parser.add_argument("--config", metavar="FILE", help="a TOML file with options like these")
     for name, metavar, text in _OPTIONS:
+        if only is not None and name not in only:
+            continue
         action = "append" if name in _REPEATABLE else "store"
         parser.add_argument(f"--{name}", metavar=metavar, help=text, action=action)
 

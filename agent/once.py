@@ -6,6 +6,7 @@ import queue
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
 from typing import Any
 
 from agent import link, linkguess, schedule
@@ -17,6 +18,8 @@ from agent.resolve import Resolver
 from agent.schedule import Probe
 from agent.targets import Policy, Target, TargetError, parse
 from agent.wire import ERRORS
+
+NOT_ALLOWED = ", and this box's owner has not allowed it"  # how targets.refusal ends then
 
 
 class OnceError(Exception):
@@ -38,10 +41,23 @@ def sentence(body: dict[str, Any]) -> str:
     if body["kind"] == "ladder":
         return _ladder(body)
     where = f" ({body['ip']})" if body.get("ip") not in (None, body["target"]) else ""
-    said = f"{body['target']}{where}: "
-    if body["kind"] == "http":
-        return said + _http(body)
-    return said + _echoes(body) + _why(body)
+    if body.get("error") == "policy":
+        return f"{body['target']}{where}: not probed: {_refused(body.get('detail') or '')}"
+    measured = _http(body) if body["kind"] == "http" else _echoes(body)
+    why = _why(body)
+    if why and not body.get("received"):
+        measured = measured.removesuffix("no reply")  # the error says it better
+    return f"{body['target']}{where}: " + " — ".join(part for part in (measured, why) if part)
+
+
+def _refused(detail: str) -> str:
+    """Why the address is not probed, and the option that allows it where one does."""
+    reason = detail.removesuffix(NOT_ALLOWED)
+    if reason == detail:
+        return detail
+    address = reason.rpartition(": ")[2].partition(" is ")[0]
+    width = ip_address(address).max_prefixlen
+    return f"{reason}; --allow-private {address}/{width} allows it"
 
 
 def _parsed(word: str) -> Target:
@@ -54,7 +70,7 @@ def _parsed(word: str) -> Target:
 def _bodies(listed: Sequence[Target], config: Config) -> Iterator[dict[str, Any]]:
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
     pinger = open_pinger()
-    if pinger.advice:
+    if pinger.advice and pinger.method != "raw":  # both kinds of sockets measure alike
         print(f"A better way to ping: {pinger.advice}", file=sys.stderr)
     policy = Policy(config.allow_private, config.deny)
     prober = Prober(events.put, pinger, Resolver(), policy)
@@ -114,11 +130,11 @@ def _http(body: dict[str, Any]) -> str:
     phases = body.get("phases_ms") or {}
     timed = [f"{name} {ms:.1f}" for name, ms in phases.items() if ms is not None]
     status = f"{body['status']}" if body.get("status") else ""
-    return ", ".join(part for part in (status, " ".join(timed)) if part) + _why(body)
+    return ", ".join(part for part in (status, " ".join(timed)) if part)
 
 
 def _why(body: dict[str, Any]) -> str:
     error = body.get("error")
     if not error:
         return ""
-    return f" — {ERRORS.get(error, error)}" + (f": {body['detail']}" if body.get("detail") else "")
+    return f"{ERRORS.get(error, error)}" + (f": {body['detail']}" if body.get("detail") else "")

@@ -60,7 +60,10 @@ class Probing:
             text: why for text, why in self._refused_address.items() if text in self.targets
         }
         self.schedule.set_targets(parsed.targets, now)
-        log.info("watching %d targets from %s", len(self.targets), listed.source)
+        if listed.source == "--targets" and not listed.text:
+            log.info("no list of targets yet")
+        else:
+            log.info("watching %d targets from %s", len(self.targets), listed.source)
         for refused in parsed.refused:
             log.warning("refused %s: %s", refused.text, refused.reason)
 

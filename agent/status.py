@@ -69,7 +69,7 @@ def ask(journal: str) -> dict[str, Any]:
             while (part := client.recv(65536)) and len(payload) < MAX_BYTES:
                 payload += part
         except ConnectionRefusedError as error:
-            raise StatusError(f"no agent runs on {journal}") from error
+            raise StatusError(_nobody(journal)) from error
         except OSError as error:
             raise StatusError(f"the agent on {journal} does not answer: {error}") from error
     if not payload:
@@ -88,7 +88,7 @@ def pid(journal: str) -> int:
         try:
             client.connect(_address(journal))
         except OSError as error:
-            raise StatusError(f"no agent runs on {journal}") from error
+            raise StatusError(_nobody(journal)) from error
         found = _peer(client)[0]
     if found <= 0:
         raise StatusError(f"the agent on {journal} runs in another container")
@@ -100,14 +100,14 @@ def text(facts: dict[str, Any]) -> str:
     about = facts.get("about", {})
     journal = about.get("journal", {})
     rows = [
-        ("agent", _join(about.get("agent"), f"version {about.get('version')}")),
+        ("agent", _agent(about)),
         ("broker", facts.get("broker") or "none reached"),
         ("indexer", facts.get("indexer") or "none online"),
         ("journal", _join(_journal(journal), about.get("silence"))),
         ("clock", _clock(about.get("clock", {}))),
         ("link", _link(about.get("link"))),
         ("list", _list(about.get("list", {}), about.get("refused", []))),
-        ("icmp", _join(about.get("icmp"), facts.get("icmp_advice"))),
+        ("icmp", _icmp(about.get("icmp"), facts.get("icmp_advice"))),
         ("traffic", _traffic(about.get("traffic", {}))),
         ("last", facts.get("last") or "no result yet"),
     ]
@@ -144,8 +144,25 @@ def _join(*parts: object) -> str:
     return ", ".join(str(part) for part in parts if part)
 
 
+def _nobody(journal: str) -> str:
+    return f"no agent runs on {journal} (--journal FILE names another)"
+
+
+def _agent(about: dict[str, Any]) -> str:
+    paused = about.get("paused") and "paused by its owner (swarming-agent resume)"
+    return _join(about.get("agent"), f"version {about.get('version')}", paused)
+
+
+def _icmp(method: str | None, advice: str | None) -> str:
+    """How it pings; where that is dear or impossible, what would help."""
+    if method in ("dgram", "raw"):
+        return f"by {method} sockets"
+    said = "by the system's ping" if method else "not possible here"
+    return f"{said}; to do better: {advice}" if advice else said
+
+
 def _journal(journal: dict[str, Any]) -> str:
-    said = f"{journal.get('waiting', 0)} waiting, {journal.get('evicted', 0)} evicted"
+    said = f"{journal.get('waiting', 0)} not yet confirmed, {journal.get('evicted', 0)} evicted"
     return f"{said}, in memory: {journal['memory']}" if journal.get("memory") else said
 
 
@@ -162,7 +179,9 @@ def _link(link: dict[str, Any] | None) -> str:
 
 def _list(listed: dict[str, Any], refused: list[Any]) -> str:
     targets = listed.get("targets") or []
-    said = f"{len(targets)} targets from {listed['from']}" if listed.get("from") else "none yet"
+    said = f"{len(targets)} targets from {listed.get('from')}"
+    if not targets and listed.get("from") in (None, "--targets"):
+        said = "none yet"
     return f"{said}, {len(refused)} refused" if refused else said
 
 

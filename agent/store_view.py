@@ -37,6 +37,13 @@ class ViewCounts(NamedTuple):
     newest_ms: int | None
     bytes: int
 
+    def lines(self) -> Iterator[tuple[str, str]]:
+        """Name and value for a person; times as the clock on the wall has them, in UTC."""
+        for name, value in self._asdict().items():
+            if name.endswith("_ms") and value is not None:
+                value = wire.rfc3339(value)
+            yield name.removesuffix("_ms"), "-" if value is None else str(value)
+
 
 class View:
     """A journal that is only read. Made by ``view``."""

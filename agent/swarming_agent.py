@@ -341,7 +341,7 @@ class Agent:
     def _tell_start(self) -> None:
         log.info("agent %s, journal %s", self._name, self._config.journal)
         log.info("icmp by %s", self._pinger.method or "nothing: no ICMP probe is possible")
-        if self._pinger.advice:
+        if self._pinger.advice and self._pinger.method != "raw":
             log.info("a better way to ping: %s", self._pinger.advice)
         if not self._config.brokers:
             log.warning("no broker is named: results stay in the journal")

@@ -166,7 +166,7 @@ class Uplink:
         broker = event.connection.broker
         self._connection = None
         if isinstance(event, connection.Closed):
-            log.info("%s: connection lost: %s", broker, event.reason)
+            log.info("%s: %s", broker, event.reason)
             self._complained.discard(f"{broker}: {event.reason}")
             short = (event.after_s or 0.0) < SHORT_LIFE_S
             self._pushed_out = short or event.code == connection.TAKEN_OVER

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent import VERSION, cli, config
+from agent.store_view import ViewCounts
 from tests import needs
 from tests.agent_bed import ROOT, environ
 from tests.netlab import SERVICE, Lab, Namespace, Street
@@ -99,8 +100,18 @@ def test_each_command_explains_each_of_its_options(
         assert action.help or action.dest == "targets_now", f"{action.dest} has no help"
         for option in action.option_strings:
             assert option in told
-    options = {name for action in cli._parser(command)._actions for name in action.option_strings}
-    assert {f"--{name}" for name, _, _ in config._OPTIONS} <= options
+
+
+def test_a_command_offers_the_options_that_it_heeds_and_no_others() -> None:
+    def options(command: str) -> set[str]:
+        actions = cli._parser(command)._actions
+        return {name for action in actions for name in action.option_strings if name != "-h"}
+
+    assert {f"--{name}" for name, _, _ in config._OPTIONS} <= options("run")
+    for command in ("pause", "resume"):
+        assert options(command) == {"--help", "--config", "--journal"}
+    assert options("status") == {"--help", "--config", "--journal", "--json"}
+    assert {"--allow-private", "--deny"} <= options("once")
 
 
 def test_options_and_brokers_in_any_order() -> None:
@@ -115,6 +126,36 @@ def test_run_may_be_left_out() -> None:
     assert cli._with_command(["localhost", "--name", "x"]) == ["run", "localhost", "--name", "x"]
     assert cli._with_command(["run", "localhost"]) == ["run", "localhost"]
     assert cli._with_command(["ones.example"]) == ["run", "ones.example"], "a host, no misspelling"
+
+
+def test_a_bare_word_that_is_no_host_may_have_been_a_command(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[str] = []
+
+    def no_such_host(host: str, _: object) -> None:
+        asked.append(host)
+        raise OSError("no such host")
+
+    monkeypatch.setattr(cli.socket, "getaddrinfo", no_such_host)
+    cli._doubt(["localhost", "broker.example", "::1", "bogus"])
+    assert asked == ["bogus"], "whatever else cannot be a command"
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line.startswith("bogus: no such host") and "status journal link pause resume" in line
+
+
+def test_a_box_without_a_way_out_says_so_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["link", "--root", str(tmp_path)]) == 0
+    assert capsys.readouterr().out == "unknown: there is no default route\n"
+
+
+def test_the_journals_times_are_read_by_a_person() -> None:
+    empty = ViewCounts(0, 0, 0, 0, 0, 0, 1, None, None, 4096)
+    assert dict(empty.lines())["oldest"] == "-"
+    full = empty._replace(oldest_ms=1_790_000_000_123, newest_ms=1_790_000_000_123)
+    assert dict(full.lines())["newest"] == "2026-09-21T14:13:20.123Z"
 
 
 def test_link_prints_a_guess_with_its_reasons(capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,7 +33,7 @@ def all_arrives(box: Box, indexer: IndexerProcess) -> None:
     """The agent goes on until its journal is empty, then ends: all is in the store, once."""
     box.told("pause")
     wait_for(
-        lambda: not box.rows() and "0 waiting" in box.told("status").stdout,
+        lambda: not box.rows() and "0 not yet confirmed" in box.told("status").stdout,
         90,
         f"an empty journal:\n{box.log}\n{indexer.log}",
     )

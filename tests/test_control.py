@@ -53,12 +53,15 @@ def impostor(journal: str) -> Iterator[socket.socket]:
 
 @pytest.mark.usefixtures("impostor")
 def test_only_the_process_that_answers_is_signalled_whatever_it_claims(
-    journal: str, monkeypatch: pytest.MonkeyPatch
+    journal: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "kill", lambda pid, number: told.append((pid, number)))
     assert cli.main(["pause", "--journal", journal]) == 0
     assert told == [(os.getpid(), signal.SIGHUP)]
+    assert capsys.readouterr().out == "paused\n"
+    assert cli.main(["resume", "--journal", journal]) == 0
+    assert capsys.readouterr().out == "going on\n"
 
 
 @pytest.mark.usefixtures("impostor")

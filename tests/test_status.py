@@ -34,11 +34,11 @@ def test_ten_lines_for_a_person() -> None:
         "agent    calm-otter-41, version 0.1.0",
         "broker   mqtt://localhost:1883",
         "indexer  online",
-        "journal  3 waiting, 0 evicted",
+        "journal  3 not yet confirmed, 0 evicted",
         "clock    ntp, vouched for 60 s ago",
         "link     lte, wwan0, stated by the owner",
         "list     2 targets from watch, 1 refused",
-        "icmp     ping, sysctl -w …",
+        "icmp     by the system's ping; to do better: sysctl -w …",
         "traffic  1.5 MB since the start, 400 MB left of the budget",
         "last     icmp voila.fr 21.4 ms",
     ]
@@ -48,6 +48,28 @@ def test_an_agent_that_has_just_begun_is_ten_lines_too() -> None:
     said = status.text({})
     assert len(said.splitlines()) == 10
     assert "none reached" in said and "no result yet" in said
+
+
+def test_a_pause_is_told_in_the_first_line() -> None:
+    first = status.text(FACTS | {"about": FACTS["about"] | {"paused": True}}).splitlines()[0]
+    assert first.startswith("agent    calm-otter-41") and "paused by its owner" in first
+
+
+@pytest.mark.parametrize(
+    ("method", "said"), [("dgram", "by dgram sockets"), ("raw", "by raw sockets")]
+)
+def test_where_pinging_works_well_there_is_no_advice(method: str, said: str) -> None:
+    about = FACTS["about"] | {"icmp": method}
+    lines = status.text(FACTS | {"about": about}).splitlines()
+    assert f"icmp     {said}" in lines
+
+
+def test_a_list_that_nobody_gave_is_none_yet() -> None:
+    for listed in ({}, {"from": "--targets", "targets": []}):
+        said = status.text(FACTS | {"about": FACTS["about"] | {"list": listed, "refused": []}})
+        assert "list     none yet" in said.splitlines()
+    emptied = FACTS["about"] | {"list": {"from": "watch", "targets": []}, "refused": []}
+    assert "list     0 targets from watch" in status.text(FACTS | {"about": emptied})
 
 
 def test_a_journal_in_memory_says_why() -> None:
@@ -98,7 +120,7 @@ def test_whoever_asks_gets_the_newest_snapshot(tmp_path: Path) -> None:
 
 
 def test_nobody_there_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(status.StatusError, match="no agent runs on"):
+    with pytest.raises(status.StatusError, match="no agent runs on .*--journal FILE"):
         status.ask(str(tmp_path / "journal.db"))
 
 
