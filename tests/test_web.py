@@ -307,6 +307,35 @@ def test_nothing_answered_is_said_so() -> None:
     assert "no answer; 100.0 % of 20 echoes lost" in chart.sentence
 
 
+def test_probes_that_sent_nothing_are_drawn_and_told_as_failures() -> None:
+    """A name that is not found sends no echo, and is not fine for that."""
+    nothing = {f"{name}_ms": None for name in ("min", "p10", "p25", "median", "p75", "p90", "max")}
+    one = bucket(0, ok=0, sent=0, received=0, errors={"resolver_failed": 2}, **nothing)
+    (chart,) = charts.charts([one, one._replace(start_ms=300_000)], SPAN, 700_000)
+    assert chart.columns["loss_pct"] == [100.0, 100.0]
+    assert chart.columns["error"] == [wire.ERRORS["resolver_failed"]] * 2
+    assert "no answer; all 4 probes failed (the resolver" in chart.sentence
+    assert [row.loss_pct for row in chart.rows] == [100.0, 100.0]
+    (chart,) = charts.charts([bucket(0), one._replace(start_ms=300_000)], SPAN, 700_000)
+    assert "2 of 4 probes failed" in chart.sentence
+
+
+def test_a_box_without_a_router_has_a_chart_that_says_so(new: Client) -> None:
+    now_ms = wall_ms()
+    body = {"kind": "ladder", "target": "ladder", "ok": False, "error": "no_gateway"}
+    failed = [Result("pi-1", "0" * 16, n, now_ms - 25_000 * n, "ntp", 1, body) for n in range(1, 9)]
+    rung = {"sent": 5, "received": 5, "rtts_ms": [3.0] * 5}
+    good = body | {"ok": True, "error": None, "gateway": rung}
+    before = Result("pi-1", "0" * 16, 20, now_ms - 3_600_000, "ntp", 1, good)
+    store_of(new).put([*failed, before], now_ms)
+    html = new.get("/agents/pi-1").text
+    assert "No ladder probe" not in html
+    assert "8 of 9 probes failed (this box has no router)" in html
+    (chart,) = new.get("/api/chart?target=ladder&agent=pi-1").json()["charts"]
+    assert chart["kind"] == "gateway" and sum(chart["columns"]["probes"]) == 9
+    assert chart["columns"]["loss_pct"][-1] == 100.0
+
+
 # --- the API ---
 
 

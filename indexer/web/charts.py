@@ -1,9 +1,11 @@
 """Buckets become what a chart draws, the sentence that says the same, and a short table. Pure."""
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from agent.wire import ERRORS, Result
 from indexer.store import Bucket
 from indexer.verdict.sentences import ms
 
@@ -104,6 +106,29 @@ def charts(buckets: Iterable[Bucket], span: Range, now_ms: int) -> list[Chart]:
     ]
 
 
+def with_failures(buckets: list[Bucket], ladders: Iterable[Result], step_s: int) -> list[Bucket]:
+    """The buckets of ladders, and in those of the router also what found no router at all: it
+    sent nothing, so that no bucket knows of it."""
+    found = {(one.agent, one.kind, one.start_ms): one for one in buckets}
+    for result in ladders:
+        body = result.body
+        error = body.get("error")
+        if body.get("gateway") or body.get("first_hop") or not isinstance(error, str):
+            continue
+        start_ms = result.time_ms - result.time_ms % (1000 * step_s)
+        key = (result.agent, "gateway", start_ms)
+        one = found.get(key) or _NOTHING._replace(
+            agent=result.agent,
+            target="ladder",
+            kind="gateway",
+            start_ms=start_ms,
+            step_s=step_s,
+        )
+        errors = one.errors | {error: one.errors.get(error, 0) + 1}
+        found[key] = one._replace(count=one.count + 1, errors=errors)
+    return [found[key] for key in sorted(found)]
+
+
 def _chart(buckets: list[Bucket], span: Range, until_s: int) -> Chart:
     first = buckets[0]
     points = _with_gaps(buckets)
@@ -145,10 +170,9 @@ def _columns(points: list[tuple[int, Bucket | None]]) -> dict[str, list[Any]]:
     for name in ("median", "p10", "p25", "p75", "p90"):
         values = fields[f"{name}_ms"]
         columns[name] = [None if value is None else round(value, 2) for value in values]
-    columns["loss_pct"] = [
-        round(100 * (sent - received) / sent, 2) if sent else None
-        for sent, received in zip(fields["sent"], fields["received"], strict=True)
-    ]
+    sums = zip(*(fields[name] for name in ("sent", "received", "count", "ok")), strict=True)
+    columns["loss_pct"] = [_round(_share(*one)) for one in sums]
+    columns["error"] = [_error(errors) if errors else None for errors in fields["errors"]]
     columns["probes"] = list(fields["count"])
     return columns
 
@@ -182,10 +206,7 @@ def _sentence(buckets: list[Bucket], span: Range, changes: list[Mark]) -> str:
     first = buckets[0]
     whose = "" if first.target == "ladder" else f" {first.target}"
     what = f"{NAMES.get(first.kind, first.kind)}{whose} from {first.agent}, last {span.label}"
-    sent = sum(one.sent for one in buckets)
-    lost = sent - sum(one.received for one in buckets)
-    noun = "requests failed" if first.kind == "http" else "echoes lost"
-    loss = f"{100 * lost / sent:.1f} % of {sent} {noun}" if sent else "nothing sent"
+    loss = _loss(buckets)
     medians = [one.median_ms for one in buckets if one.median_ms is not None]
     if not medians:
         return f"{what}: no answer; {loss}."
@@ -193,6 +214,43 @@ def _sentence(buckets: list[Bucket], span: Range, changes: list[Mark]) -> str:
     known = f"median {ms(_middle(medians))}, between {ms(low)} and {ms(high)}"
     ending = f"; {_changed(changes)}" if changes else ""
     return f"{what}: {known}; {loss}{ending}."
+
+
+def _loss(buckets: list[Bucket]) -> str:
+    """What was lost or failed, and of what most of it."""
+    sent, count = sum(one.sent for one in buckets), sum(one.count for one in buckets)
+    lost, failed = sent - sum(one.received for one in buckets), count - sum(o.ok for o in buckets)
+    if buckets[0].kind == "http":
+        text = f"{_loss_pct(buckets) or 0:.1f} % of {count} requests failed"
+    elif not sent:
+        text = f"all {count} probes failed" if count > 1 else "the one probe failed"
+    else:
+        text = f"{100 * lost / sent:.1f} % of {sent} echoes lost"
+        text += f", {failed} of {count} probes failed" if failed else ""
+    errors: Counter[str] = Counter()
+    for one in buckets:
+        errors.update(one.errors)
+    common = _error(errors)
+    return f"{text} ({'mostly: ' if len(errors) > 1 else ''}{common})" if common else text
+
+
+def _loss_pct(buckets: list[Bucket]) -> float | None:
+    columns = [(one.sent, one.received, one.count, one.ok) for one in buckets]
+    return _share(*(sum(column) for column in zip(*columns, strict=True)))
+
+
+def _share(sent: int, received: int, count: int, ok: int) -> float | None:
+    """In %, the echoes that were lost or the probes that failed (a name that is not found sends
+    no echo), whichever is more."""
+    lost = 100 * (sent - received) / sent if sent else None
+    failed = 100 * (count - ok) / count if count else None
+    return failed if lost is None else max(lost, failed or 0.0)
+
+
+def _error(errors: Mapping[str, int]) -> str | None:
+    """The most frequent error, in words."""
+    word = max(errors, key=lambda one: errors[one], default=None)
+    return None if word is None else ERRORS.get(word, word)
 
 
 def _changed(changes: list[Mark]) -> str:
@@ -206,14 +264,12 @@ def _row(part: list[Bucket]) -> Row:
     medians = [one.median_ms for one in part if one.median_ms is not None]
     lows = [one.p10_ms for one in part if one.p10_ms is not None]
     highs = [one.p90_ms for one in part if one.p90_ms is not None]
-    sent = sum(one.sent for one in part)
-    lost = sent - sum(one.received for one in part)
     return Row(
         start_ms=part[0].start_ms,
         median_ms=_round(_middle(medians)) if medians else None,
         low_ms=_round(min(lows, default=None)),
         high_ms=_round(max(highs, default=None)),
-        loss_pct=_round(100 * lost / sent) if sent else None,
+        loss_pct=_round(_loss_pct(part)),
         probes=sum(one.count for one in part),
     )
 

@@ -13,6 +13,7 @@ from indexer.web import charts
 from indexer.web.moment import Lookout
 
 FORM_BYTES = 65_536
+_RAW_S = 86_400  # single results are read no further back than this
 
 
 class House(NamedTuple):
@@ -59,6 +60,10 @@ def charts_of(
     step_s = span.step_s if agent is not None else span.swarm_step_s
     since_ms = now_ms - 1000 * span.length_s
     buckets = house.store.buckets(since_ms, now_ms + 1, step_s, agent=agent, target=target)
+    if target == "ladder" and agent is not None:
+        newest_ms = max(since_ms, now_ms - 1000 * _RAW_S)
+        raw = house.store.results(newest_ms, now_ms + 1, agent=agent, target=target)
+        buckets = charts.with_failures(buckets, raw, step_s)
     return charts.charts(buckets, span, now_ms)
 
 

@@ -6,6 +6,7 @@ const PHASES = { resolve: "DNS", connect: "connect", tls: "TLS", ttfb: "first by
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 const ms = (value) =>
   value == null ? "no answer"
+  : value > 0 && value < 0.1 ? "<0.1 ms"
   : value >= 1000 ? `${(value / 1000).toFixed(1)} s`
   : `${value.toFixed(value >= 10 ? 0 : 1)} ms`;
 const when = (seconds) =>
@@ -24,9 +25,12 @@ function dates(ticks, step) {
   });
 }
 
+// As wide as the longest label needs.
+const room = (_, labels) => Math.max(58, 24 + 8 * Math.max(0, ...(labels ?? []).map((one) => one.length)));
+
 function axes() {
   const line = { stroke: colour("quiet"), grid: { stroke: colour("line"), width: 1 }, ticks: { stroke: colour("line"), width: 1 } };
-  return [{ ...line, space: 80, values: (_, ticks, __, ___, step) => dates(ticks, step) }, { ...line, size: 58, values: (_, ticks) => ticks.map((tick) => (tick >= 1000 ? `${tick / 1000} s` : `${tick} ms`)) }];
+  return [{ ...line, space: 80, values: (_, ticks, __, ___, step) => dates(ticks, step) }, { ...line, size: room, values: (_, ticks) => ticks.map((tick) => (tick >= 1000 ? `${tick / 1000} s` : `${tick} ms`)) }];
 }
 
 function options(box, chart, series, bands, hooks, read) {
@@ -56,7 +60,8 @@ function smoke(box, chart) {
   const bands = [{ series: [1, 5], fill: colour("outer") }, { series: [2, 4], fill: colour("inner") }];
   const read = (at) =>
     `median ${ms(columns.median[at])}, 10–90 % ${ms(columns.p10[at])} to ${ms(columns.p90[at])}, ` +
-    `${columns.loss_pct[at] ?? 0} % lost, ${columns.probes[at]} probes`;
+    `${columns.loss_pct[at] ?? 0} % lost, ${columns.probes[at]} probes` +
+    (columns.error[at] ? ` (${columns.error[at]})` : "");
   const hooks = { draw: [(plot) => losses(plot, chart), (plot) => marks(plot, chart)] };
   const data = [middles(chart), columns.p90, columns.p75, columns.median, columns.p25, columns.p10];
   return new uPlot(options(box, chart, series, bands, hooks, read), data, box);
