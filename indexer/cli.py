@@ -1,32 +1,35 @@
 """The command line of the indexer: each command is thin, bad input is one line and exit 2."""
 
 import argparse
+import contextlib
 import difflib
 import json
 import logging
 import os
 import re
+import socket
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar, NoReturn
 
 from agent import wire
-from indexer import config, verdict
+from indexer import config, typed, verdict
 from indexer.learnt import Learnt
 from indexer.store import Store, StoreDown, StoreRefused, open_store
+from indexer.typed import FORMATS, BadInput
 
 COMMANDS = ("run", "verdict", "export", "replay", "backup")
-FORMATS = ("ndjson", "csv", "parquet")
-_UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+STORE_HELP = (
+    f"sqlite:FILE (swarming.db in {config.STATE_FOLDER} for root and who may write there, else in "
+    "~/.local/state/swarming)"
+)
 _STORE_RETRY_S = 2.0
+_DOUBT_S = 2.0  # a name server that is slow to say no must not hold the indexer up
 
 log = logging.getLogger("swarming.indexer")
-
-
-class BadInput(Exception):
-    """One line says what is wrong with what was typed."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -56,6 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _said(str(error), 2)
     except StoreDown as error:
         return _said(f"the store takes nothing now: {error}", 1)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("agent", "indexer"):
+            raise
+        return _said(f"it needs its extra (no {error.name}): pip install '.[indexer]'", 2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -90,8 +97,17 @@ def _run(flags: argparse.Namespace) -> int:
     logging.basicConfig(
         format="%(asctime)s %(levelname)s %(message)s", level=settings.log_level.upper()
     )
+    doubt = threading.Thread(
+        target=_doubt, args=([broker.host for broker in settings.brokers],), daemon=True
+    )
+    doubt.start()
+    doubt.join(_DOUBT_S)
     sock = bind(settings.listen) if settings.listen is not None else None
+    if settings.store == config.default_store():
+        with contextlib.suppress(OSError):  # opening the store will say why
+            os.makedirs(os.path.dirname(settings.store.partition(":")[2]), exist_ok=True)
     store = _patiently(settings.store)
+    log.info("the store is %s", settings.store)
     indexer = Indexer(settings, store)
     page = None
     if sock is not None:
@@ -112,6 +128,22 @@ def _run(flags: argparse.Namespace) -> int:
     return code
 
 
+def _doubt(hosts: Sequence[str]) -> None:
+    """A bare word that is no host may be a misspelt command: only said, for the network may be
+    down at the start."""
+    for host in hosts:
+        if set(host) & set(".:") or host == "localhost":
+            continue
+        try:
+            socket.getaddrinfo(host, None)
+        except (OSError, UnicodeError):
+            log.warning(
+                "%s: no such host is found; if it was meant as a command, there are: %s",
+                host,
+                " ".join(COMMANDS),
+            )
+
+
 def _patiently(text: str) -> Store:
     """The store; one that is down is waited for."""
     told = ""
@@ -128,14 +160,15 @@ def _patiently(text: str) -> Store:
 def _verdict(flags: argparse.Namespace) -> int:
     if flags.agent is not None:
         wire.check_name(flags.agent)
-    store = _existing(flags.store)
+    store = typed.existing(flags.store)
     now_ms = _now_ms()
     results = store.results(now_ms - verdict.HORIZON_MS, now_ms + 1)
     usual = Learnt(store).before(now_ms)
     picture = verdict.Picture(results, store.agents(), now_ms, usual)
     if flags.agent is not None and flags.agent not in picture.agents:
         raise BadInput(f"nothing is known of an agent {flags.agent}")
-    answer = verdict.judge(picture, flags.target, flags.agent)
+    target = typed.known_target(flags.target, store, picture.targets)
+    answer = verdict.judge(picture, target, flags.agent)
     if flags.json:
         whole = verdict.as_json(answer) | {"time": wire.rfc3339(now_ms)}
         print(json.dumps(whole, indent=2, ensure_ascii=False))
@@ -148,14 +181,14 @@ def _verdict(flags: argparse.Namespace) -> int:
 def _export(flags: argparse.Namespace) -> int:
     from indexer.export import export
 
-    form = flags.format or _format_of(flags.out)
+    typed.check_not_store(flags.out, flags.store)
+    form = flags.format or typed.format_of(flags.out)
     if form == "parquet" and flags.out == "-":
         raise BadInput("Parquet needs a file: --out FILE")
     now_ms = _now_ms()
-    since_ms = 0 if flags.since is None else _moment_ms(flags.since, now_ms)
-    until_ms = now_ms if flags.until is None else _moment_ms(flags.until, now_ms)
-    store = _existing(flags.store)
-    _check_not_store(flags.out, flags.store)
+    since_ms = 0 if flags.since is None else typed.moment_ms(flags.since, now_ms)
+    until_ms = now_ms if flags.until is None else typed.moment_ms(flags.until, now_ms)
+    store = typed.existing(flags.store)
     progress = sys.stderr.isatty() and not flags.quiet
     try:
         rows = export(
@@ -181,7 +214,7 @@ def _export(flags: argparse.Namespace) -> int:
 def _replay(flags: argparse.Namespace) -> int:
     from indexer.replay import replay
 
-    store = _existing(flags.store)
+    store = typed.existing(flags.store)
     done = replay(store, _now_ms(), flags.classic)
     print(f"{done.letters} dead letters: {done.read} read now, {done.results} new results")
     if flags.list:
@@ -192,8 +225,9 @@ def _replay(flags: argparse.Namespace) -> int:
 
 
 def _backup(flags: argparse.Namespace) -> int:
-    store = _existing(flags.store)
-    _check_not_store(flags.file, flags.store)
+    store = typed.existing(flags.store)
+    typed.check_not_store(flags.file, flags.store)
+    typed.check_may_be_made(flags.file, flags.force)
     try:
         store.backup(flags.file)
     except OSError as error:
@@ -201,43 +235,6 @@ def _backup(flags: argparse.Namespace) -> int:
     print(f"a whole copy is at {flags.file}")
     store.close()
     return 0
-
-
-# --- words --------------------------------------------------------------------------------------
-
-
-def _existing(text: str) -> Store:
-    """The store; one that is not there is a slip of the pen, not a store to be made."""
-    scheme, _, path = text.partition(":")
-    if scheme == "sqlite" and path and not os.path.exists(path):
-        raise BadInput(f"--store {text}: there is no such file")
-    return open_store(text)
-
-
-def _check_not_store(path: str, text: str) -> None:
-    """What is written takes the place of the file that was there."""
-    kept = text.partition(":")[2]
-    if os.path.exists(path) and os.path.exists(kept) and os.path.samefile(path, kept):
-        raise BadInput(f"{path} is the store itself")
-
-
-def _format_of(path: str) -> str:
-    ending = path.rpartition(".")[2].lower()
-    return ending if ending in FORMATS else "ndjson"
-
-
-def _moment_ms(text: str, now_ms: int) -> int:
-    """`90m`, `24h`, `7d`, `2w` ago; a date; a time in UTC."""
-    found = re.fullmatch(r"(\d{1,6})([mhdw])", text)
-    if found:
-        return now_ms - int(found[1]) * _UNITS_MS[found[2]]
-    day = text if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else None
-    try:
-        return wire.from_rfc3339(f"{day}T00:00:00Z" if day else text)
-    except wire.WireError as error:
-        raise BadInput(
-            f"{text!r:.40} is no time: 24h, 7d, 2026-01-31 or 2026-01-31T18:00:00Z"
-        ) from error
 
 
 def _now_ms() -> int:
@@ -266,6 +263,7 @@ def _parser() -> argparse.ArgumentParser:
     backup = commands.add_parser("backup", help="a whole copy of the store, while it runs")
     _store_flag(backup)
     backup.add_argument("file", metavar="FILE", help="where to put it")
+    backup.add_argument("--force", action="store_true", help="write over a file that is there")
     backup.set_defaults(work=_backup)
     return parser
 
@@ -277,7 +275,7 @@ def _run_flags(parser: argparse.ArgumentParser) -> None:
     )
     add = parser.add_argument
     add("brokers", metavar="BROKER", nargs="*", help="host, host:port, mqtt://… or mqtts://…")
-    add("--store", metavar="STORE", help="where results are kept (sqlite:swarming.db)")
+    add("--store", metavar="STORE", help=f"where results are kept: {STORE_HELP}")
     add("--listen", metavar="HOST:PORT", help="where the page is; off: no page (127.0.0.1:8080)")
     add("--name", help="of this indexer, begins with indexer- (indexer-HOSTNAME)")
     add("--keep", metavar="DAYS", help="how long each result is kept; summaries for ever (90)")
@@ -297,7 +295,7 @@ def _run_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _verdict_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", metavar="TARGET", help="as it stands on the list")
+    parser.add_argument("target", metavar="TARGET", help="one of the list")
     parser.add_argument("--agent", metavar="NAME", help="as this agent sees it (the whole swarm)")
     parser.add_argument("--json", action="store_true", help="for a program")
     _store_flag(parser)
@@ -306,7 +304,7 @@ def _verdict_flags(parser: argparse.ArgumentParser) -> None:
 
 def _export_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
-    add("--format", choices=FORMATS, help="by the file's ending, else ndjson")
+    add("--format", choices=FORMATS, help="by the file's ending; without one ndjson")
     add("--out", metavar="FILE", default="-", help="the file (-: standard output)")
     add("--since", metavar="TIME", help="24h, 7d, 2026-01-31 or 2026-01-31T18:00:00Z (all)")
     add("--until", metavar="TIME", help="the same (now)")
@@ -318,8 +316,8 @@ def _export_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _store_flag(parser: argparse.ArgumentParser) -> None:
-    default = os.environ.get("SWARMING_INDEXER_STORE", "sqlite:swarming.db")
-    parser.add_argument("--store", metavar="STORE", default=default, help="(sqlite:swarming.db)")
+    default = os.environ.get("SWARMING_INDEXER_STORE") or config.default_store()
+    parser.add_argument("--store", metavar="STORE", default=default, help=STORE_HELP)
 
 
 def _version() -> str:

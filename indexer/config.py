@@ -16,10 +16,12 @@ from agent import wire
 from agent.connection import Broker, BrokerError, Credentials, parse_broker
 
 DAY_MS = 86_400_000
+STATE_FOLDER = "/var/lib/swarming"  # the agent's own rule for its journal holds for the store too
+STORE = "swarming.db"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _DEFAULTS: dict[str, Any] = {
     "brokers": (),
-    "store": "sqlite:swarming.db",
+    "store": None,  # default_store says where
     "listen": "127.0.0.1:8080",
     "name": None,
     "share": None,
@@ -71,13 +73,21 @@ class Config:
 
 def from_flags(flags: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Config:
     """The Config of `swarming-indexer run`, or ConfigError."""
-    values = dict(_DEFAULTS)
+    values = _DEFAULTS | {"store": default_store(environ)}
     path = flags.config or environ.get("SWARMING_INDEXER_CONFIG")
     if path:
         values |= _from_file(path)
     values |= _from_environment(environ)
     values |= {name: value for name, value in vars(flags).items() if _given(name, value)}
     return _checked(values)
+
+
+def default_store(environ: Mapping[str, str] = os.environ) -> str:
+    """In the system's place for root and for who may write there, else in the user's own."""
+    if os.geteuid() == 0 or os.access(STATE_FOLDER, os.W_OK):
+        return f"sqlite:{STATE_FOLDER}/{STORE}"
+    home = environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return f"sqlite:{home}/swarming/{STORE}"
 
 
 def default_name(host: str) -> str:

@@ -18,9 +18,10 @@ from typing import Any
 
 import pytest
 
+from agent import config as agent_config
 from agent import wire
 from indexer import cli, config
-from indexer.store import Dead
+from indexer.store import AgentRecord, Dead
 from tests.indexers import Client, now_ms, result, seqs, sqlite
 from tests.servers import free_port, wait_for
 
@@ -66,6 +67,7 @@ def store(tmp_path: Path) -> str:
         (["verdict", "voila.fr", "--store", "sqlite:/nonexistent"], "no such file"),
         (["export", "--format", "xml"], "ndjson"),
         (["backup"], "FILE"),
+        (["export", "--out", "x.xlsx"], "--format is ndjson, csv, parquet"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(
@@ -132,6 +134,40 @@ def test_verdict_says_it_in_words_and_in_json(
     assert code == 2 and "nobody" in err
 
 
+@pytest.mark.parametrize("word", ["voila.fr", "VOILA.fr", "voila.fr."])
+def test_a_target_is_known_however_it_is_typed(
+    word: str, store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = said(capsys, "verdict", word, "--store", store)
+    assert code == 0 and out.startswith("voila.fr ")
+
+
+def test_a_target_that_nobody_knows_is_one_line_with_what_is_close(
+    store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = said(capsys, "verdict", "viola.fr", "--store", store)
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert "did you mean voila.fr?" in err
+    code, _, err = said(capsys, "verdict", "ftp://voila.fr", "--store", store)
+    assert code == 2 and "only http and https" in err
+
+
+def test_a_target_that_is_only_on_a_list_has_a_verdict(
+    store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with sqlite(tmp_path / "s.db") as kept:
+        kept.put_watch(1, "watch", "dropped.example", "me")
+        kept.put_watch(2, "watch", "https://www.wikipedia.org/", "me")
+        kept.put_watch(3, "watch/a1", None, "me")
+        facts = {"list": {"targets": ["own.example"]}}
+        kept.put_agent(AgentRecord("a2", facts, now_ms(), None, True))
+        kept.put_agent(AgentRecord("a3", {"list": "forged"}, now_ms(), None, True))
+    for word in ("https://www.wikipedia.org", "own.example"):
+        code, out, _ = said(capsys, "verdict", word, "--store", store)
+        assert code == 0 and "Nobody has looked" in out
+    assert said(capsys, "verdict", "dropped.example", "--store", store)[0] == 2
+
+
 def test_export_writes_every_result(
     store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -145,6 +181,9 @@ def test_export_writes_every_result(
     assert len(path.read_text().splitlines()) == 4
     assert said(capsys, "export", "--store", store, "--out", str(tmp_path / "o.parquet"))[0] == 0
     assert (tmp_path / "o.parquet").read_bytes()[:4] == b"PAR1"
+    path = tmp_path / "plain"
+    assert said(capsys, "export", "--store", store, "--out", str(path))[0] == 0
+    assert path.read_text().startswith("{"), "a name without an ending: NDJSON"
     assert said(capsys, "export", "--store", store, "--since", "yesterday")[0] == 2
     assert said(capsys, "export", "--store", store, "--out", "/nonexistent/x.csv")[0] == 2
 
@@ -166,6 +205,60 @@ def test_backup_is_a_store_of_its_own(
     assert said(capsys, "backup", str(tmp_path / "copy.db"), "--store", store)[0] == 0
     with sqlite(tmp_path / "copy.db") as copy:
         assert seqs(copy) == [1, 2]
+
+
+def test_backup_blames_the_file_and_writes_over_none_unless_told(
+    store: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = said(capsys, "backup", "/nonexistent/b.db", "--store", store)
+    assert code == 2 and "/nonexistent/b.db: there is no folder" in err
+    code, _, err = said(capsys, "backup", str(tmp_path), "--store", store)
+    assert code == 2 and "is a folder" in err
+    kept = tmp_path / "kept.db"
+    kept.write_text("of yesterday")
+    code, _, err = said(capsys, "backup", str(kept), "--store", store)
+    assert code == 2 and "--force" in err and kept.read_text() == "of yesterday"
+    assert said(capsys, "backup", "--force", str(kept), "--store", store)[0] == 0
+    with sqlite(kept) as copy:
+        assert seqs(copy) == [1, 2]
+
+
+def test_without_its_extra_it_names_it(tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules['uvicorn'] = None; from indexer import cli;"
+        "sys.exit(cli.main(['localhost', '--store', 'sqlite:unused.db']))"
+    )
+    command = [sys.executable, "-c", code]
+    environ = os.environ | {"PYTHONPATH": str(ROOT)}
+    ran = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True)
+    assert (ran.returncode, len(ran.stderr.splitlines())) == (2, 1)
+    assert "pip install '.[indexer]'" in ran.stderr
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_bare_word_that_is_no_host_may_have_been_a_command(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_such_host(host: str, _: object) -> None:
+        raise OSError(host)
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_such_host)
+    cli._doubt(["localhost", "broker.example", "::1", "bogus"])
+    (line,) = (record.getMessage() for record in caplog.records)
+    assert line.startswith("bogus: no such host") and "verdict export" in line
+
+
+def test_the_store_stands_where_the_box_would_keep_its_journal(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert config.default_store({}) == "sqlite:/var/lib/swarming/swarming.db"
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    environ = {"XDG_STATE_HOME": "/home/me/state"}
+    assert config.default_store(environ) == "sqlite:/home/me/state/swarming/swarming.db"
+    journal = agent_config.default_journal(environ)
+    assert os.path.dirname(config.default_store(environ)) == f"sqlite:{os.path.dirname(journal)}"
 
 
 @pytest.mark.parametrize("words", [("backup",), ("export", "--out")])

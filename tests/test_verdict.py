@@ -583,10 +583,13 @@ def test_the_command_lines_text_has_sentence_evidence_and_what_is_missing() -> N
     world = swarm(isps=0)
     slow_for(world, "me")
     fine_for(world, "me", *OTHERS)
-    lines = verdict.text(world.judge(SUSPECT, "me")).splitlines()
-    assert SUSPECT in lines[0]
-    assert any(line.startswith("  - ") for line in lines)
-    assert any(line.startswith("  ? ") for line in lines)
+    answer = world.judge(SUSPECT, "me")
+    said = verdict.text(answer)
+    assert SUSPECT in said.splitlines()[0] and answer.evidence
+    assert all(said.count(one.text) == 1 for one in answer.evidence), "nothing is said twice"
+    assert said.splitlines()[-1].startswith("What it cannot know: ")
+    more = verdict.text(answer._replace(sentence="It is me.")).splitlines()
+    assert more[1] == f"  - {answer.evidence[0].text}"
 
 
 def test_facts_of_a_forger_do_no_harm() -> None:

@@ -119,10 +119,11 @@ def pair_json(pair: Pair) -> dict[str, Any]:
 
 
 def text(answer: Answer) -> str:
-    """The answer for the command line: the sentence, then evidence, then what is missing."""
-    lines = [answer.sentence]
-    lines += [f"  - {evidence.text}" for evidence in answer.evidence]
-    lines += [f"  ? {missing}" for missing in answer.missing]
+    """For the command line: the sentence, evidence that it did not tell, and what is missing."""
+    more = [one.text for one in answer.evidence if one.text not in answer.sentence]
+    lines = [answer.sentence, *(f"  - {told}" for told in more)]
+    if answer.missing:
+        lines.append(f"What it cannot know: {'; '.join(answer.missing)}.")
     return "\n".join(lines)
 
 

@@ -1,0 +1,98 @@
+"""What a person types at the indexer's commands becomes what is meant, or one line says why not."""
+
+import contextlib
+import difflib
+import os
+import re
+from collections.abc import Iterable
+
+from agent import targets, wire
+from indexer.store import Store, open_store
+
+FORMATS = ("ndjson", "csv", "parquet")
+_UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+
+
+class BadInput(Exception):
+    """One line says what is wrong with what was typed."""
+
+
+def existing(text: str) -> Store:
+    """The store; one that is not there is a slip of the pen, not a store to be made."""
+    scheme, _, path = text.partition(":")
+    if scheme == "sqlite" and path and not os.path.exists(path):
+        raise BadInput(f"--store {text}: there is no such file")
+    return open_store(text)
+
+
+def check_not_store(path: str, text: str) -> None:
+    """What is written takes the place of the file that was there."""
+    kept = text.partition(":")[2]
+    if os.path.exists(path) and os.path.exists(kept) and os.path.samefile(path, kept):
+        raise BadInput(f"{path} is the store itself")
+
+
+def check_may_be_made(path: str, force: bool) -> None:
+    """Said of this very file: the store would be blamed for what is wrong here."""
+    folder = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(folder):
+        raise BadInput(f"{path}: there is no folder {folder}")
+    if os.path.isdir(path):
+        raise BadInput(f"{path} is a folder: name a file in it")
+    if os.path.exists(path) and not force:
+        raise BadInput(f"{path} is there already: --force writes over it")
+    if not os.access(folder, os.W_OK):
+        raise BadInput(f"{path}: nothing may be written to {folder}")
+
+
+def known_target(word: str, store: Store, probed: Iterable[str]) -> str:
+    """The target as it stands on the list, however it was typed, or BadInput with what is close."""
+    known = {*probed, *_listed(store)}
+    if word in known:
+        return word
+    try:
+        meant = targets.parse(word)[1:]
+    except targets.TargetError as error:
+        raise BadInput(f"{word}: {error}") from error
+    for text in sorted(known):
+        with contextlib.suppress(targets.TargetError):
+            if targets.parse(text)[1:] == meant:
+                return text
+    close = difflib.get_close_matches(word.lower(), sorted(known), 3, 0.5)
+    hint = f" (did you mean {' or '.join(close)}?)" if close else ""
+    raise BadInput(f"{word} is on no list, and nothing is known of it{hint}")
+
+
+def _listed(store: Store) -> set[str]:
+    """What is on a list now, by the page's word and by the agents': it need not have results."""
+    newest: dict[str, str] = {}
+    for change in store.watch_history(limit=1000):
+        newest.setdefault(change.scope, change.text or "")
+    listed = {word for text in newest.values() for word in text.split()}
+    for record in store.agents():
+        of_agent = record.facts.get("list")
+        told = of_agent.get("targets") if isinstance(of_agent, dict) else None
+        listed.update(text for text in told or () if isinstance(text, str))
+    return listed
+
+
+def format_of(path: str) -> str:
+    """By the file's ending; a name without one, and standard output, take NDJSON."""
+    ending = os.path.splitext(path)[1][1:].lower()
+    if ending and ending not in FORMATS:
+        raise BadInput(f"{path}: no format ends in .{ending}; --format is {', '.join(FORMATS)}")
+    return ending or "ndjson"
+
+
+def moment_ms(text: str, now_ms: int) -> int:
+    """`90m`, `24h`, `7d`, `2w` ago; a date; a time in UTC."""
+    found = re.fullmatch(r"(\d{1,6})([mhdw])", text)
+    if found:
+        return now_ms - int(found[1]) * _UNITS_MS[found[2]]
+    day = text if re.fullmatch(r"\d{4}-\d\d-\d\d", text) else None
+    try:
+        return wire.from_rfc3339(f"{day}T00:00:00Z" if day else text)
+    except wire.WireError as error:
+        raise BadInput(
+            f"{text!r:.40} is no time: 24h, 7d, 2026-01-31 or 2026-01-31T18:00:00Z"
+        ) from error
