@@ -138,6 +138,7 @@ def test_the_only_real_agent_among_simulated_ones_is_you(store: Store) -> None:
         ("/agents", "how to start one"),
         ("/lists", "mosquitto_pub -t watch"),
         ("/target?target=dns.google", "put it on the list"),
+        ("/", "Start an agent"),
     ],
 )
 def test_an_empty_view_says_what_to_do_next(new: Client, path: str, next_step: str) -> None:
@@ -250,6 +251,129 @@ def test_a_heading_is_the_first_sentence() -> None:
     assert (opening("All well."), rest("All well.")) == ("All well.", "")
 
 
+# --- what a fresh user asks the page ---
+
+
+def ladder(agent: str, at_ms: int, error: str | None = None) -> Result:
+    rung = None if error else {"sent": 5, "received": 5, "rtts_ms": [3.0] * 5}
+    body = {"kind": "ladder", "target": "ladder", "ok": error is None, "error": error}
+    return Result(agent, "0" * 16, 1, at_ms, "ntp", 1, body | {"gateway": rung, "first_hop": rung})
+
+
+def ping_failed(seq: int, at_ms: int, target: str) -> Result:
+    body = {"kind": "icmp", "ok": False, "error": "resolver_failed", "sent": 0, "received": 0}
+    return Result("pi-1", "1" * 16, seq, at_ms, "ntp", 1, body | {"target": target})
+
+
+def tell(client: Client, agent: str, **facts: Any) -> None:
+    store_of(client).put_agent(AgentRecord(agent, facts, wall_ms(), None, True))
+
+
+def test_a_target_that_you_do_not_look_at_is_told_as_the_swarm_sees_it(tmp_path: Path) -> None:
+    store = filled_store(tmp_path, hours=1.5, scale=2.0)
+    store.put_agent(AgentRecord("pi-1", {"place": "here"}, wall_ms(), None, True))
+    store.put([ladder("pi-1", wall_ms() - 9000)], wall_ms())
+    client = TestClient(web.app(store, DeskWithLoop(store)), HOST)
+    assert client.get("/api/headline").json()["agent"] == "pi-1"
+    assert "pi-1 has not looked" not in client.get(SHOP).text
+    assert heading(client, SHOP).startswith(f"{OUTAGE} does not answer for ")
+    assert "pi-1 has not looked" in client.get(f"{SHOP}&agent=pi-1").text
+    store.close()
+
+
+def test_the_first_minute_says_how_many_targets_wait(new: Client) -> None:
+    store_of(new).put([ladder("pi-1", wall_ms() - 9000)], wall_ms())
+    tell(new, "pi-1", list={"from": "watch", "targets": ["a.example", "b.example"]})
+    shown = text_of(new.get("/").text)
+    assert "2 targets are on the list; the first results come within a minute." in shown
+    assert "2 on the list, none tried yet" in shown
+
+
+def test_trouble_of_the_box_is_told_once_and_not_target_by_target(new: Client) -> None:
+    now_ms, names = wall_ms(), [f"{'abcdefg'[n]}{'x' * n}.example" for n in range(7)]
+    store_of(new).put(
+        [ladder("pi-1", now_ms - 60_000 * n, "no_gateway") for n in (9, 5, 1)]
+        + [
+            ping_failed(100 * n + m, now_ms - 60_000 * n, t)
+            for n in (9, 5, 1)
+            for m, t in enumerate(names)
+        ],
+        now_ms,
+    )
+    html = new.get("/").text
+    assert heading(new, "/") == "It's you: this box has no router."
+    assert "pi-1, not connected" in text_of(html)
+    assert "not reached: this box has no router" in text_of(html)
+    assert html.count('class="verdict"') <= 1
+    assert html.count("does not answer from pi-1") <= 1
+
+
+def test_look_now_says_who_was_asked(client: Client) -> None:
+    form = {"target": OUTAGE, "agent": YOU, "range": "1h"}
+    answer = client.post("/look", data=form, headers=FROM_HERE, follow_redirects=False)
+    assert answer.status_code == 303
+    where = answer.headers["location"]
+    assert f"agent={YOU}" in where and "range=1h" in where
+    html = client.get(where).text
+    assert re.search(r"Asked: the next free slot of \d\d agents\.", text_of(html))
+    assert "<button disabled>Look now</button>" in html
+    for asked in ("1", "99999999999", "-1", "x", "²"):
+        html = client.get(f"{SHOP}&asked={asked}").text
+        assert "Asked" not in html and "<button>Look now</button>" in html
+
+
+def test_what_every_agent_may_refuse_is_said_when_it_is_added(new: Client) -> None:
+    for word in ("10.1.2.3", "http://192.168.1.1/", "169.254.169.254"):
+        answer = new.post("/lists", data={"do": "add", "text": word}, headers=FROM_HERE)
+        assert f"{word}: private: each agent's owner must allow it" in text_of(answer.text)
+    answer = new.post("/lists", data={"do": "add", "text": "224.0.0.1"}, headers=FROM_HERE)
+    assert "224.0.0.1: no agent probes it" in text_of(answer.text)
+    answer = new.post("/lists", data={"do": "add", "text": "a.example"}, headers=FROM_HERE)
+    assert "Added: a.example." in text_of(answer.text)
+    assert "Added" not in new.get("/lists?added=made.example").text
+
+
+def test_who_refuses_a_target_and_why_is_told_where_it_is_listed(new: Client) -> None:
+    change(new, do="add", text="10.1.2.3 a.example")
+    why = "10.1.2.3 is private, and this box's owner has not allowed it"
+    for agent in ("pi-1", "pi-2"):
+        tell(new, agent, refused=[{"target": "10.1.2.3", "reason": why}])
+    for path in ("/lists", "/target?target=10.1.2.3"):
+        shown = text_of(new.get(path).text)
+        assert f"Refused by 2 agents: {why}" in shown
+        assert f"pi-2 : {why}" in shown
+    shown = text_of(new.get("/target?target=10.1.2.3").text)
+    assert "It is on the list, but refused by 2 agents." in shown
+    assert "put it on the list" not in shown
+    assert "nobody has looked at it yet" in text_of(new.get("/target?target=a.example").text)
+
+
+def test_what_is_on_the_list_already_is_not_added_again(new: Client) -> None:
+    change(new, do="add", text="example.com https://b.example")
+    answer = new.post("/lists", data={"do": "add", "text": "EXAMPLE.com"}, headers=FROM_HERE)
+    assert "EXAMPLE.com: already on the list." in text_of(answer.text)
+    new.post("/lists", data={"do": "add", "text": "https://b.example/"}, headers=FROM_HERE)
+    assert len(new.get("/api/lists").json()["history"]) == 1
+    change(new, do="add", text="a.example A.example example.com")
+    found = new.get("/api/lists").json()["lists"]["watch"].split()
+    assert found[:2] == ["example.com", "https://b.example"]
+    assert [one.lower() for one in found[2:]] == ["a.example"]
+
+
+def test_whose_list_an_agent_watches_is_what_it_says_itself(client: Client, new: Client) -> None:
+    everybody = "It watches the list for everybody"
+    assert everybody not in client.get(f"/agents/{YOU}").text
+    tell(new, "pi-1", list={"from": "watch", "targets": ["a.example"]})
+    tell(new, "pi-2", list={"from": "--targets", "targets": ["b.example"]})
+    assert everybody in new.get("/agents/pi-1").text
+    assert "what it was started with (--targets), not" in text_of(new.get("/agents/pi-2").text)
+
+
+def test_the_overview_says_in_words_whose_trouble_it_is(client: Client) -> None:
+    shown = text_of(client.get("/overview").text)
+    assert re.search(r"bad for \d+ of \d+ agents: the service itself", shown)
+
+
 # --- charts ---
 
 
@@ -314,7 +438,7 @@ def test_probes_that_sent_nothing_are_drawn_and_told_as_failures() -> None:
     (chart,) = charts.charts([one, one._replace(start_ms=300_000)], SPAN, 700_000)
     assert chart.columns["loss_pct"] == [100.0, 100.0]
     assert chart.columns["error"] == [wire.ERRORS["resolver_failed"]] * 2
-    assert "no answer; all 4 probes failed (the resolver" in chart.sentence
+    assert "no answer; all 4 probes failed (the name server" in chart.sentence
     assert [row.loss_pct for row in chart.rows] == [100.0, 100.0]
     (chart,) = charts.charts([bucket(0), one._replace(start_ms=300_000)], SPAN, 700_000)
     assert "2 of 4 probes failed" in chart.sentence

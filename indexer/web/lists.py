@@ -1,11 +1,15 @@
 """The watch lists as the page shows and changes them; the desk checks and writes."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_address, ip_network
 from typing import NamedTuple
 
-from agent import wire
+from agent import targets, wire
 from indexer.desk import Change, Desk, ListRefused
-from indexer.store import Store, WatchChange
+from indexer.store import AgentRecord, Store, WatchChange
+from indexer.web import words
+
+_ALLOWS_ALL = targets.Policy((ip_network("0.0.0.0/0"), ip_network("::/0")), ())
 
 
 class Entry(NamedTuple):
@@ -40,11 +44,16 @@ def history(store: Store, limit: int = 50) -> list[Entry]:
     return entries
 
 
-def add(desk: Desk, scope: str, words: str, who: str) -> Change:
-    """Puts the words at the end of the list."""
-    if not words.strip():
+def add(desk: Desk, scope: str, typed: str, who: str) -> tuple[str, ...]:
+    """Puts the words at the end of the list; those that were new on it."""
+    if not typed.strip():
         raise ListRefused("nothing was typed: a host name, an address, or an http(s) URL")
-    return desk.change_list(scope, " ".join([*current(desk, scope), *words.split()]), who)
+    had = current(desk, scope)
+    known = {_key(word) for word in had}
+    new = {_key(word): word for word in typed.split() if _key(word) not in known}
+    if new:
+        desk.change_list(scope, " ".join([*had, *new.values()]), who)
+    return tuple(new.values())
 
 
 def remove(desk: Desk, scope: str, word: str, who: str) -> Change:
@@ -57,6 +66,45 @@ def current(desk: Desk, scope: str) -> list[str]:
     """An agent's own list begins as the list for everybody."""
     lists = desk.lists()
     return lists.get(scope, lists.get(wire.WATCH, "")).split()
+
+
+class Refusal(NamedTuple):
+    """An agent does not probe a word of its list."""
+
+    agent: str
+    reason: str
+
+
+def refusals(records: Iterable[AgentRecord]) -> dict[str, list[Refusal]]:
+    """What agents say that they refuse, word by word."""
+    found: dict[str, list[Refusal]] = {}
+    for record in sorted(records, key=lambda one: one.agent):
+        for fact in words.refused_of(record):
+            found.setdefault(fact.name, []).append(Refusal(record.agent, fact.text))
+    return found
+
+
+def warning(word: str) -> str | None:
+    """What stands in the way of an address that leads to no public place; None: nothing."""
+    try:
+        host = targets.parse(word).host
+        ip_address(host)
+    except (targets.TargetError, ValueError):
+        return None
+    if (reason := targets.refusal(host, _ALLOWS_ALL)) is not None:
+        return f"no agent probes it: {reason}"
+    if targets.refusal(host, targets.Policy((), ())) is not None:
+        return "private: each agent's owner must allow it (--allow-private)"
+    return None
+
+
+def _key(word: str) -> object:
+    """The same for two words that mean the same target."""
+    try:
+        found = targets.parse(word)
+    except targets.TargetError:
+        return word
+    return found._replace(text="")
 
 
 def _entry(change: WatchChange, older: Sequence[WatchChange], is_newest: bool) -> Entry:

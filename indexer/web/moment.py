@@ -13,6 +13,7 @@ from indexer import verdict
 from indexer.learnt import Learnt
 from indexer.store import AgentRecord, Store
 from indexer.verdict import Answer, Headline, Pair, Picture
+from indexer.web import words
 
 FRESH_S = 5.0
 _SHARE = 10  # a picture is kept for so many times what it took to build
@@ -48,7 +49,9 @@ class Moment:
         return None
 
     def headline(self, agent: str | None) -> Headline:
-        return self.swarm if agent is None else verdict.headline(self.picture, agent)
+        if agent is None:
+            return self.swarm
+        return verdict.headline(self.picture, agent, words.listed_of(self.agents.get(agent)))
 
     def pair(self, agent: str, target: str) -> Pair | None:
         return verdict.pair(self.picture, agent, target)

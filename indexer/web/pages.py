@@ -1,9 +1,9 @@
 """The pages for people. Each gathers what its template shows; nothing is decided here."""
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
-from urllib.parse import parse_qs, quote
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlencode
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -14,7 +14,7 @@ from starlette.routing import Route
 from agent import wire
 from indexer import verdict
 from indexer.desk import Busy, Desk, ListRefused
-from indexer.verdict import Pair
+from indexer.verdict import Answer, Pair
 from indexer.verdict.answers import BAD, SEVERITY
 from indexer.web import charts, lists, words
 from indexer.web.house import (
@@ -32,6 +32,9 @@ from indexer.web.render import page
 
 _COLUMNS = 40  # agents side by side in the overview; the worst first
 _APART, _APART_MS = 10, 7 * 86_400_000
+_SHOWN = 200  # characters of what somebody typed
+_ASKED_MS = 60_000  # the same host is looked at once a minute at most
+_EACH_ITS_OWN = frozenset({"service", "path", "beyond", "conflict"})
 _CHARTS = 4  # agents drawn on a target's page at once
 
 
@@ -50,6 +53,9 @@ def front(request: Request) -> Response:
         headline=headline,
         swarm=swarm,
         targets=_targets(moment, chosen),
+        waiting=len(words.listed_of(moment.agents.get(chosen)) if chosen else ())
+        or len(lists.current(house.desk, wire.WATCH)),
+        folded=_folded(headline.answers),
         is_empty=not moment.picture.agents,
         brokers=house.desk.brokers(),
     )
@@ -94,7 +100,8 @@ def target(request: Request) -> Response:
     house = house_of(request)
     text, span, chosen = target_of(request), range_of(request), agent_of(request)
     moment = house.lookout.moment()
-    answer = verdict.judge(moment.picture, text, chosen or moment.you)
+    you = moment.you if moment.you and moment.pair(moment.you, text) else None
+    answer = verdict.judge(moment.picture, text, chosen or you)
     pairs = [pair for name in moment.picture.agents if (pair := moment.pair(name, text))]
     pairs.sort(key=lambda one: (SEVERITY[one.state], one.agent))
     drawn = [chosen] if chosen else [pair.agent for pair in pairs[:_CHARTS]]
@@ -112,6 +119,9 @@ def target(request: Request) -> Response:
         drawn=drawn,
         span=span,
         is_listed=text in lists.current(house.desk, wire.WATCH),
+        refused=lists.refusals(moment.agents.values()).get(text, ()),
+        warning=lists.warning(text),
+        asked=_asked(request, moment, pairs),
     )
 
 
@@ -139,6 +149,7 @@ def agent(request: Request) -> Response:
         targets=_targets(moment, record.agent),
         charts=charts_of(house, span, "ladder", record.agent),
         span=span,
+        source=words.list_source_of(record),
         scope=scope,
         own_list=house.desk.lists().get(scope),
         apart=_apart(house, record.agent),
@@ -147,7 +158,10 @@ def agent(request: Request) -> Response:
 
 def watch(request: Request) -> Response:
     """The lists, who changed them, and the way back."""
-    return page(request, "lists.html", **_lists(house_of(request)))
+    shown, query = _lists(house_of(request)), request.query_params
+    shown["added"] = [one for one in query.get("added", "").split() if one in shown["everybody"]]
+    shown["already"] = query.get("already", "")[:_SHOWN]
+    return page(request, "lists.html", **shown)
 
 
 async def change_watch(request: Request) -> Response:
@@ -157,16 +171,19 @@ async def change_watch(request: Request) -> Response:
 
 async def look(request: Request) -> Response:
     """Somebody wants a target looked at now."""
-    text = (await _form(request)).get("target", "")
-    house_of(request).desk.look(text)
-    return RedirectResponse(f"/target?target={quote(text, safe='')}", 303)
+    form, house = await _form(request), house_of(request)
+    text = form.get("target", "")
+    house.desk.look(text)
+    query = {name: form[name] for name in ("target", "agent", "range") if form.get(name)}
+    query["asked"] = str(house.lookout.wall_ms() // 1000)
+    return RedirectResponse(f"/target?{urlencode(query)}", 303)
 
 
 def _change_watch(request: Request, form: dict[str, str]) -> Response:
     house = house_of(request)
     scope, text, who = form.get("scope", wire.WATCH), form.get("text", ""), request.user.name
     try:
-        _do(house.desk, form.get("do", ""), scope, text, who)
+        added = _do(house.desk, form.get("do", ""), scope, text, who)
     except (ListRefused, Busy) as error:
         status = 400 if isinstance(error, ListRefused) else 503
         return page(
@@ -175,10 +192,13 @@ def _change_watch(request: Request, form: dict[str, str]) -> Response:
             status,
             **_lists(house) | {"error": str(error), "typed": text, "typed_scope": scope},
         )
-    return RedirectResponse("/lists", 303)
+    if form.get("do") != "add" or scope != wire.WATCH:
+        return RedirectResponse("/lists", 303)
+    query = {"added": " ".join(added)} if added else {"already": text[:_SHOWN]}
+    return RedirectResponse(f"/lists?{urlencode(query)}", 303)
 
 
-def _do(desk: Desk, verb: str, scope: str, text: str, who: str) -> None:
+def _do(desk: Desk, verb: str, scope: str, text: str, who: str) -> Any:
     verbs: dict[str, Callable[[], Any]] = {
         "add": lambda: lists.add(desk, scope, text, who),
         "remove": lambda: lists.remove(desk, scope, text, who),
@@ -187,14 +207,19 @@ def _do(desk: Desk, verb: str, scope: str, text: str, who: str) -> None:
     }
     if verb not in verbs:
         raise HTTPException(400, "a list is changed by add, remove, undo or drop")
-    verbs[verb]()
+    return verbs[verb]()
 
 
 def _lists(house: House) -> dict[str, Any]:
-    own = house.desk.lists()
+    own, moment = house.desk.lists(), house.lookout.moment()
+    everybody = lists.current(house.desk, wire.WATCH)
     return {
-        "moment": house.lookout.moment(),
-        "everybody": lists.current(house.desk, wire.WATCH),
+        "moment": moment,
+        "everybody": everybody,
+        "warnings": {word: why for word in everybody if (why := lists.warning(word))},
+        "refusals": lists.refusals(moment.agents.values()),
+        "added": [],
+        "already": "",
         "own_lists": {
             scope.removeprefix("watch/"): text.split()
             for scope, text in sorted(own.items())
@@ -215,6 +240,34 @@ def _targets(moment: Moment, agent: str | None) -> list[Pair]:
     names = moment.picture.targets_of(agent)
     pairs = [pair for name in names if (pair := moment.pair(agent, name))]
     return sorted(pairs, key=lambda one: (SEVERITY[one.state], one.target))
+
+
+def _folded(answers: Sequence[Answer]) -> list[list[Answer]]:
+    """Answers that say the same of several targets, together. A service or the way to it is a
+    cause of its own each time."""
+    found: dict[object, list[Answer]] = {}
+    for answer in answers:
+        own = answer.target if answer.word in _EACH_ITS_OWN else None
+        rules = frozenset(one.rule for one in answer.evidence if one.strikes)
+        found.setdefault((own, answer.word, answer.state, rules), []).append(answer)
+    return list(found.values())
+
+
+class Asked(NamedTuple):
+    """Somebody wanted a target looked at: by how many that is done, and how many look at it."""
+
+    at_ms: int
+    looked: int
+    agents: int
+
+
+def _asked(request: Request, moment: Moment, pairs: Sequence[Pair]) -> Asked | None:
+    """What became of "Look now"; None when nobody asked within a host's pause."""
+    text = request.query_params.get("asked", "")
+    at_ms = 1000 * int(text) if text.isascii() and text.isdigit() and len(text) < 12 else 0
+    if not 0 <= house_of(request).lookout.wall_ms() - at_ms < _ASKED_MS:
+        return None
+    return Asked(at_ms, sum(one.last_ms >= at_ms for one in pairs), len(pairs))
 
 
 def _worst(moment: Moment, agent: str) -> tuple[int, int]:

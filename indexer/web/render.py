@@ -126,6 +126,8 @@ def _environment() -> Environment:
     made.globals |= {
         "target_url": target_url,
         "label": references.label,
+        "references": references,
+        "whose": words.whose,
         "is_simulated": is_simulated,
         "seen": seen,
     }

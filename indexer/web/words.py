@@ -16,6 +16,25 @@ _TRUST = {
 }
 
 
+_WHOSE = {
+    "me": "their own side",
+    "isp": "their provider",
+    "access": "their own side or their provider",
+    "path": "the way there",
+    "service": "the service itself",
+    "beyond": "the way there or the service",
+    "checking": "being checked",
+    "unknown": "not known whose it is",
+    "conflict": "findings contradict each other",
+}
+
+
+def whose(word: str, agents: int = 2) -> str:
+    """Whose it is, for these agents: "the service itself"."""
+    said = _WHOSE.get(word) or word.replace("me", "their own side").replace("isp", "provider")
+    return said.replace("their", "its") if agents == 1 else said
+
+
 class Fact(NamedTuple):
     name: str
     text: str
@@ -109,6 +128,21 @@ def refused_of(record: AgentRecord) -> list[Fact]:
     """Targets that this box will not probe, and why."""
     found = record.facts.get("refused")
     return [_refused(one) for one in found[:100]] if isinstance(found, list) else []
+
+
+def listed_of(record: AgentRecord | None) -> list[str]:
+    """What this box is to probe, as far as it says so; what it refuses is left out."""
+    if record is None:
+        return []
+    listed = _dict(record.facts.get("list")).get("targets") or record.facts.get("targets")
+    refused = {fact.name for fact in refused_of(record)}
+    return [target for target in _texts(listed) if target not in refused]
+
+
+def list_source_of(record: AgentRecord) -> str | None:
+    """Where the list that it probes is from: "watch", "watch/<agent>", "--targets"; None: it
+    does not say."""
+    return _text(_dict(record.facts.get("list")).get("from")) or None
 
 
 def _refused(one: Any) -> Fact:

@@ -29,6 +29,7 @@ function localTimes(root) {
 const LOOK_AGAIN_MS = 5000;  // the server's own pace; asking more often gets the same answer
 const shown = new Map();     // what the server last said, element by element
 let lookedAt = Date.now();
+let freshAt = Date.now();    // when the server last said how things are
 let timer = null;
 
 function remember(root) {
@@ -50,6 +51,7 @@ async function look() {
   lookedAt = Date.now();
   const answer = await fetch(location.href, { headers: { accept: "text/html" } });
   if (!answer.ok) return;
+  freshAt = lookedAt;
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
   for (const part of document.querySelectorAll("[data-live]")) {
     const other = fresh.getElementById(part.id);
@@ -67,6 +69,24 @@ function lookSoon() {
 // --- the stream; closed while nobody sees the page, for browsers open only six to a server ---
 
 let stream = null;
+let lost = null;              // the timer since the stream broke, or that it is told
+const LOST_MS = 5000;         // a server that is started again is back by then
+
+// What is shown is of the past: dimmed, and with its time.
+function age() {
+  const at = new Date(freshAt).toLocaleTimeString([], FORMS.time);
+  const note = document.getElementById("stale");
+  note.textContent = `As of ${at}: the indexer does not answer, so that what is below may be over.`;
+  note.hidden = false;
+  document.body.classList.add("stale");
+}
+
+function renew() {
+  clearTimeout(lost);
+  lost = null;
+  document.getElementById("stale").hidden = true;
+  document.body.classList.remove("stale");
+}
 
 function pulse(state, text) {
   document.getElementById("pulse").dataset.state = state;
@@ -76,9 +96,10 @@ function pulse(state, text) {
 function listen() {
   if (stream !== null || document.hidden) return;
   stream = new EventSource("/events");
-  stream.addEventListener("hello", () => { pulse("on", "live"); lookSoon(); });
+  stream.addEventListener("hello", () => { renew(); pulse("on", "live"); lookSoon(); });
   stream.addEventListener("error", () => {
     pulse("off", "the indexer does not answer; trying again");
+    lost ??= setTimeout(age, LOST_MS);
     if (stream !== null && stream.readyState === EventSource.CLOSED) {
       stream = null;
       setTimeout(listen, 30000);
@@ -96,6 +117,8 @@ document.addEventListener("visibilitychange", () => {
   if (document.hidden && stream !== null) {
     stream.close();
     stream = null;
+    clearTimeout(lost);
+    lost = null;
   }
   listen();
 });
