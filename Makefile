@@ -14,11 +14,13 @@ help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(VENV)/run: pyproject.toml
+	@echo "Installing into $(VENV) (once; half a minute or so)…"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[indexer,broker]'
 	@touch $@
 
 $(VENV)/dev: pyproject.toml
+	@echo "Installing into $(VENV) (once; half a minute or so)…"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install -q --disable-pip-version-check -e '.[indexer,broker,dev]'
 	@touch $@ $(VENV)/run

@@ -92,21 +92,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="demo", description=__doc__)
     parser.add_argument("--folder", type=Path, default=FOLDER)
     options = parser.parse_args(argv)
-    options.folder.mkdir(parents=True, exist_ok=True)
-    path = options.folder / "swarming.db"
-    for old in options.folder.glob("swarming.db*"):
-        old.unlink()  # a week that ends now is made anew each time
+    return house.main(["--folder", str(options.folder)], before=make_week, beside=LiveSwarm)
+
+
+def make_week(folder: Path) -> None:
+    """The folder's store holds a simulated week that ends now, and nothing else."""
+    for old in folder.glob("swarming.db*"):
+        old.unlink()
     print("Simulating a week of a swarm (a minute or less)…", flush=True)
-    store = open_store(f"sqlite:{path}")
+    store = open_store(f"sqlite:{folder / 'swarming.db'}")
     try:
         count = fill(store, int(time.time() * 1000))
-    except KeyboardInterrupt:
-        print("\nEnding…", flush=True)
-        return 0
     finally:
         store.close()
     print(f"{count} simulated results are in the store.", flush=True)
-    return house.main(["--folder", str(options.folder)], beside=LiveSwarm)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ line per result, and ends them in order. Data stays in the folder and is used ag
 """
 
 import argparse
+import fcntl
 import json
 import os
 import queue
+import shlex
 import shutil
 import signal
 import socket
@@ -15,11 +17,13 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from agent import connection, targets, wire
+from indexer.house_lines import line, listed
 from indexer.references import OWN_LOOPBACK, REFERENCES
 
 START_S = 30
@@ -29,6 +33,31 @@ SETTLE_S = 3  # for the broker's retained list, and the indexer's own last one
 
 class HouseError(Exception):
     """A part did not start, or died; one line says which."""
+
+
+@contextmanager
+def sole(folder: Path) -> Iterator[Callable[[str], None]]:
+    """Nobody else has this folder meanwhile, or HouseError. What is yielded leaves a word about
+    us for who comes second."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = open(folder / "house.lock", "a+", encoding="utf-8")  # noqa: SIM115
+    except OSError as error:
+        raise HouseError(f"the data cannot be kept in {folder}: {error.strerror}") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            where = lock.read(200).strip() or f"in {folder}, about to start"
+            raise HouseError(f"already running: {where}") from None
+        lock.truncate(0)
+
+        def tell(word: str) -> None:
+            lock.write(word)
+            lock.flush()
+
+        yield tell
 
 
 class Part:
@@ -65,6 +94,7 @@ class House:
         self.folder = folder
         self.page_port = page_port
         self.broker_port = broker_port
+        self.mosquitto = _mosquitto()
         self.parts: list[Part] = []
 
     @property
@@ -87,20 +117,38 @@ class House:
             time.sleep(0.1)
 
     def start_broker(self) -> None:
-        self.start("broker", _broker_command(self.folder, self.broker_port), self._broker_listens)
+        command = _broker_command(self.mosquitto, self.folder, self.broker_port)
+        self.start("broker", command, self._broker_listens)
 
     def start_indexer(self) -> None:
         listen = f"127.0.0.1:{self.page_port}"
         store = f"sqlite:{self.folder / 'swarming.db'}"
         command = [sys.executable, "-m", "indexer.cli", "run", self.broker]
-        command += ["--store", store, "--listen", listen]
+        command += ["--store", store, "--listen", listen, *self._version()]
         self.start("indexer", command, self._page_answers)
 
     def start_agent(self) -> None:
         command = [sys.executable, "-m", "agent.cli", "run", self.broker]
         command += ["--journal", str(self.folder / "journal.db")]
         command += ["--allow-private", f"{OWN_LOOPBACK}/32", "--place", "this machine"]
+        command += self._version()
         self.start("agent", command, lambda: True)
+
+    def commands(self, target: str) -> list[str]:
+        """What can be asked of this house from another terminal, to be copied."""
+        agent, indexer = (
+            _near(Path(sys.executable).with_name(f"swarming-{name}"))
+            for name in ("agent", "indexer")
+        )
+        return [
+            f"{agent} status --journal {_near(self.folder / 'journal.db')}",
+            f"{indexer} verdict {shlex.quote(target)} "
+            f"--store sqlite:{_near(self.folder / 'swarming.db')}",
+        ]
+
+    def _version(self) -> list[str]:
+        """aMQTT says nothing to who asks it for MQTT 5: each try would wait for ten seconds."""
+        return [] if self.mosquitto else ["--mqtt", "3.1.1"]
 
     def check(self) -> None:
         for part in self.parts:
@@ -130,6 +178,7 @@ class Listener:
     def __init__(self, broker: str) -> None:
         self.events: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self.watch: str | None = None
+        self.own: dict[str, str] = {}  # agent: the list that goes before everybody's
         self._connection = connection.Connection(
             connection.parse_broker(broker),
             "house",
@@ -148,7 +197,7 @@ class Listener:
             except queue.Empty:
                 break
             if isinstance(event, connection.Opened):
-                self._connection.subscribe([wire.WATCH, "ping/+", "ping/+/batch"])
+                self._connection.subscribe([wire.WATCH, "watch/+", "ping/+", "ping/+/batch"])
             elif isinstance(event, connection.Received):
                 messages += self._read(event)
             elif isinstance(event, (connection.Closed, connection.Refused)):
@@ -167,40 +216,29 @@ class Listener:
         except wire.WireError:
             return []
         if isinstance(message, wire.Watch):
-            self.watch = message.text
+            self._heed(message)
         return [message]
 
-
-def line(result: wire.Result) -> str:
-    """One result for a person."""
-    body = result.body
-    name = f"{result.agent}  {body.get('target', '')}"
-    if body["kind"] == "lost":
-        return f"{result.agent}  {body.get('count')} results were dropped by a full journal"
-    if body["kind"] == "http" and body.get("phases_ms"):
-        total = body["phases_ms"].get("total")
-        measured = "" if total is None else f"  {total:.0f} ms  {body.get('status') or ''}"
-        return f"{name}  http{measured}  {body.get('error') or ''}".rstrip()
-    if body["kind"] == "ladder":
-        router, provider = _median(body.get("gateway")), _median(body.get("first_hop"))
-        said = f"{name}  router {router}, provider {provider}"
-        return f"{said}  {body.get('error') or ''}".rstrip()
-    return f"{name}  {_median(body)}  {body.get('error') or ''}".rstrip()
+    def _heed(self, list_: wire.Watch) -> None:
+        if list_.agent is not None and list_.text is None:
+            self.own.pop(list_.agent, None)
+        elif list_.agent is not None:
+            self.own[list_.agent] = list_.text or ""
+        elif list_.text is not None:  # zero bytes change nothing for those who have it
+            self.watch = list_.text
 
 
-def _median(part: dict[str, Any] | None) -> str:
-    rtts = sorted(rtt for rtt in (part or {}).get("rtts_ms") or [] if rtt is not None)
-    if not part or not part.get("sent"):
-        return "-"
-    if not rtts:
-        return "no reply"
-    lost = part["sent"] - part.get("received", 0)
-    return f"{rtts[len(rtts) // 2]:.1f} ms" + (f" ({lost} of {part['sent']} lost)" if lost else "")
+def _near(path: Path) -> str:
+    """The path as it is typed from here."""
+    near = os.path.relpath(path)
+    return shlex.quote(str(path) if near.startswith("..") else near)
 
 
-def _broker_command(folder: Path, port: int) -> list[str]:
-    path = os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin"
-    mosquitto = shutil.which("mosquitto", path=path)
+def _mosquitto() -> str | None:
+    return shutil.which("mosquitto", path=os.environ.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
+
+
+def _broker_command(mosquitto: str | None, folder: Path, port: int) -> list[str]:
     if mosquitto:
         return [mosquitto, "-c", str(_mosquitto_conf(folder, port))]
     conf = folder / "amqtt.json"  # YAML reads JSON
@@ -258,19 +296,42 @@ def live(house: House, words: str, beside: Callable[[str], object] | None) -> No
     listener.messages(SETTLE_S)
     if words or listener.watch is None:
         listener.publish_watch(text)
+        listener.watch = text
     house.start_agent()
     if beside is not None:
         beside(house.broker)
-    print(f"Open {house.url} (results come within a minute; Ctrl-C ends everything)", flush=True)
-    print(f"Watching: {text if words else listener.watch or text}", flush=True)
+    _tell_start(house, listener)
     try:
         while True:
             house.check()
-            for message in listener.messages(1):
-                for result in message.results if isinstance(message, wire.Results) else ():
-                    print(line(result), flush=True)
+            for said in _news(listener):
+                print(said, flush=True)
     finally:
         listener.close()
+
+
+def _news(listener: Listener) -> list[str]:
+    """What came within a second: results, and lists that are others than before."""
+    watched, own = listener.watch, dict(listener.own)
+    came = [one for one in listener.messages(1) if isinstance(one, wire.Results)]
+    said = [line(result) for message in came for result in message.results]
+    if listener.watch != watched:
+        said.append(listed(None, listener.watch))
+    changed = dict(own.items() ^ listener.own.items())
+    return said + [listed(agent, listener.own.get(agent)) for agent in sorted(changed)]
+
+
+def _tell_start(house: House, listener: Listener) -> None:
+    """Where the page is, what is watched, and the commands that work here."""
+    print(f"Open {house.url} (results come within a minute; Ctrl-C ends everything)")
+    print(listed(None, listener.watch))
+    for agent, text in sorted(listener.own.items()):
+        print(listed(agent, text))
+    first = (listener.watch or "").split()[:1] or ["TARGET"]
+    print("From another terminal:")
+    for command in house.commands(first[0]):
+        print(f"  {command}")
+    sys.stdout.flush()
 
 
 def _told_to_end(*_: object) -> None:
@@ -280,10 +341,15 @@ def _told_to_end(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def main(argv: Sequence[str] | None = None, beside: Callable[[str], object] | None = None) -> int:
+def main(
+    argv: Sequence[str] | None = None,
+    before: Callable[[Path], object] | None = None,
+    beside: Callable[[str], object] | None = None,
+) -> int:
     """Runs until it is told to end (0) or until a part fails (1); bad targets: 2.
 
-    ``beside`` is called with the broker's address once everything runs.
+    ``before`` is called with the folder once it is ours and nothing runs; ``beside`` with the
+    broker's address once everything does.
     """
     parser = argparse.ArgumentParser(prog="house", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("var"), help="where the data stays")
@@ -292,24 +358,30 @@ def main(argv: Sequence[str] | None = None, beside: Callable[[str], object] | No
     for number in ENDS:
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:  # nohup
             signal.signal(number, _told_to_end)
-    house: House | None = None
+    words = options.targets.strip()
     try:
-        first_list(options.targets)
+        first_list(words)
     except HouseError as error:
         print(error, file=sys.stderr)
         return 2
     try:
-        options.folder.mkdir(parents=True, exist_ok=True)
-        house = House(options.folder.resolve(), free_port(8080), free_port(1883))
-        live(house, options.targets, beside)
+        with sole(options.folder) as tell:
+            if before is not None:
+                before(options.folder)
+            house = House(options.folder.resolve(), free_port(8080), free_port(1883))
+            tell(house.url)
+            try:
+                live(house, words, beside)
+            finally:
+                house.end()
     except KeyboardInterrupt:
         print("\nEnding…", flush=True)
-    except (HouseError, OSError) as error:
+    except HouseError as error:
         print(error, file=sys.stderr)
         return 1
-    finally:
-        if house is not None:
-            house.end()
+    except OSError as error:
+        print(f"{error.filename or 'this machine'}: {error.strerror or error}", file=sys.stderr)
+        return 1
     return 0
 
 

@@ -587,7 +587,9 @@ def test_the_command_lines_text_has_sentence_evidence_and_what_is_missing() -> N
     said = verdict.text(answer)
     assert SUSPECT in said.splitlines()[0] and answer.evidence
     assert all(said.count(one.text) == 1 for one in answer.evidence), "nothing is said twice"
-    assert said.splitlines()[-1].startswith("What it cannot know: ")
+    assert said.splitlines()[-1].startswith("What is missing: ")
+    fine = verdict.text(world.judge(OTHERS[0], "me")).splitlines()
+    assert fine[-1].startswith("What it cannot know: the evenings")
     more = verdict.text(answer._replace(sentence="It is me.")).splitlines()
     assert more[1] == f"  - {answer.evidence[0].text}"
 

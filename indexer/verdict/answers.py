@@ -123,7 +123,9 @@ def text(answer: Answer) -> str:
     more = [one.text for one in answer.evidence if one.text not in answer.sentence]
     lines = [answer.sentence, *(f"  - {told}" for told in more)]
     if answer.missing:
-        lines.append(f"What it cannot know: {'; '.join(answer.missing)}.")
+        settled = answer.word == FINE or len(answer.parties) == 1
+        what = "What it cannot know" if settled else "What is missing"
+        lines.append(f"{what}: {'; '.join(answer.missing)}.")
     return "\n".join(lines)
 
 
