@@ -19,7 +19,7 @@ from indexer.desk import Live
 from indexer.store import Store
 from tests import needs
 from tests.servers import free_port, wait_for
-from tests.web_house import OUTAGE, YOU, DeskWithLoop, filled_store, wall_ms
+from tests.web_house import OUTAGE, YOU, DeskWithLoop, empty_store, filled_store, wall_ms
 
 pytestmark = pytest.mark.flaky(reruns=2)  # a browser on a loaded machine
 
@@ -47,7 +47,16 @@ class House(NamedTuple):
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     store = filled_store(tmp_path_factory.mktemp("browser"))
-    desk, port = DeskWithLoop(store), free_port()
+    desk = DeskWithLoop(store)
+    server, thread, url = serve(store, desk)
+    yield House(url, desk, store)
+    server.should_exit = True
+    thread.join(20)
+    store.close()
+
+
+def serve(store: Store, desk: DeskWithLoop) -> tuple[uvicorn.Server, threading.Thread, str]:
+    port = free_port()
     config = uvicorn.Config(
         web.app(store, desk), port=port, log_level="warning", lifespan="off",
         timeout_graceful_shutdown=1,
@@ -56,10 +65,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
     wait_for(lambda: server.started, what="the page")
-    yield House(f"http://127.0.0.1:{port}", desk, store)
-    server.should_exit = True
-    thread.join(20)
-    store.close()
+    return server, thread, f"http://127.0.0.1:{port}"
 
 
 @pytest.fixture(scope="module")
@@ -261,3 +267,43 @@ def test_another_view_is_chosen_and_has_a_link_of_its_own(opened: Any) -> None:
     page.wait_for_url(f"**/?agent={YOU}")
     expect(page.locator("h1")).to_contain_text("not you", timeout=PATIENCE_MS)
     assert wrongs == []
+
+
+def test_failures_are_drawn_and_an_indexer_that_is_gone_dims_the_answer(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """A box without a router; then the page is left alone."""
+    store = empty_store(tmp_path)
+    body = {"kind": "ladder", "target": "ladder", "ok": False, "error": "no_gateway"}
+    begun_ms = wall_ms() - 60_000
+    failed = [Result("pi-1", "0" * 16, n, begun_ms - 60_000 * n, "ntp", 1, body) for n in range(30)]
+    store.put(failed, wall_ms())
+    server, thread, url = serve(store, DeskWithLoop(store))
+    page = browser.new_page(viewport=PHONE)
+    page.set_default_timeout(PATIENCE_MS)
+    try:
+        page.goto(f"{url}/agents/pi-1")
+        wait_drawn(page)
+        expect(page.locator(".chart figcaption")).to_contain_text("all 30 probes failed")
+        reds = page.locator(".plot canvas").evaluate(
+            """(canvas) => {
+                const {width, height} = canvas;
+                const {data} = canvas.getContext("2d").getImageData(0, 0, width, height);
+                let found = 0;
+                for (let i = 0; i < data.length; i += 4)
+                    if (data[i + 3] > 150 && data[i] > 150 && data[i + 1] < 120) found += 1;
+                return found;
+            }"""
+        )
+        assert reds > 500
+        page.goto(url)
+        expect(page.locator("#pulse")).to_have_attribute("data-state", "on", timeout=PATIENCE_MS)
+        expect(page.locator("#stale")).to_be_hidden()
+        server.should_exit = True
+        expect(page.locator("#stale")).to_contain_text("As of", timeout=PATIENCE_MS)
+        expect(page.locator("body")).to_have_class("stale")
+    finally:
+        page.close()
+        server.should_exit = True
+        thread.join(20)
+        store.close()

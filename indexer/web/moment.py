@@ -36,7 +36,9 @@ class Moment:
 
     @cached_property
     def swarm(self) -> Headline:
-        return verdict.headline(self.picture)
+        """What everybody sees together; of one agent alone, what that one sees."""
+        names = self.picture.agents
+        return self.headline(names[0]) if len(names) == 1 else verdict.headline(self.picture)
 
     @cached_property
     def you(self) -> str | None:

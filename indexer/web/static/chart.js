@@ -50,12 +50,18 @@ function options(box, chart, series, bands, hooks, read) {
 // A point stands in the middle of the time that it sums up.
 const middles = (chart) => chart.columns.x.map((x) => Math.min(x + chart.step_s / 2, chart.until_s));
 
+// What a line does not reach is a point of its own; with few of them, all are.
+function alone(plot, number, all) {
+  const values = plot.data[number];
+  return all ? null : [...values.keys()].filter((at) => values[at] != null && values[at - 1] == null && values[at + 1] == null);
+}
+
 function smoke(box, chart) {
   const { columns } = chart;
   const series = [{}];
   for (const name of ["p90", "p75", "median", "p25", "p10"]) {
     const stroke = name === "median" ? colour("median") : "transparent";
-    series.push({ label: name, stroke, width: name === "median" ? 2 : 0, points: { show: name === "median" ? undefined : false, size: 4 } });
+    series.push({ label: name, stroke, width: name === "median" ? 2 : 0, points: name === "median" ? { size: 4, filter: alone } : { show: false } });
   }
   const bands = [{ series: [1, 5], fill: colour("outer") }, { series: [2, 4], fill: colour("inner") }];
   const read = (at) =>
