@@ -204,7 +204,7 @@ def test_what_is_on_the_list_and_was_not_tried_yet_is_counted_apart() -> None:
     world = World()
     world.agent("amber-fox-7")
     headline = verdict.headline(world.picture(), "amber-fox-7", listed)
-    assert headline.stations[3].text == "7 on the list, none tried yet"
+    assert headline.stations[3].text == "7 services on the list, none tried yet"
 
 
 def test_you_are_as_bad_as_the_word_says() -> None:

@@ -286,7 +286,7 @@ def test_the_first_minute_says_how_many_targets_wait(new: Client) -> None:
     tell(new, "pi-1", list={"from": "watch", "targets": ["a.example", "b.example"]})
     shown = text_of(new.get("/").text)
     assert "2 targets are on the list; the first results come within a minute." in shown
-    assert "2 on the list, none tried yet" in shown
+    assert "2 services on the list, none tried yet" in shown
 
 
 def test_trouble_of_the_box_is_told_once_and_not_target_by_target(new: Client) -> None:

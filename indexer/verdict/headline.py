@@ -228,7 +228,8 @@ def _rung(
 def _services(picture: Picture, agent: str, services: list[Pair], untried: int) -> Station:
     """All targets together: how many answer as they should, and the median of those."""
     if not services:
-        text = f"{untried} on the list, none tried yet" if untried else "no service looked at yet"
+        waiting = f"{sentences.count(untried, 'service')} on the list, none tried yet"
+        text = waiting if untried else "no service looked at yet"
         return Station(SERVICE, "services", None, NO_DATA, text)
     fine = sum(one.state == FINE for one in services)
     times = sorted(
@@ -239,7 +240,7 @@ def _services(picture: Picture, agent: str, services: list[Pair], untried: int) 
     worst = min((one.state for one in services), key=SEVERITY.__getitem__)
     ms = times[len(times) // 2] if times and worst != DOWN else None
     total = len(services) + untried
-    verb = "answers" if fine == 1 and total == 1 else "answer"
+    verb = "answers" if total == 1 else "answer"
     text = f"{fine} of {sentences.count(total, 'service')} {verb}"
     if worst in BAD:
         text += " as usual"
