@@ -42,6 +42,8 @@ class JournalFile:
         Raises JournalError where the file is not for us; sqlite3.Error or OSError where the disk
         refuses.
         """
+        if os.path.exists(self.path) and not os.path.isfile(self.path):
+            raise JournalForeign(f"{self.path} is no file")  # a device must never be set aside
         self._take_lock()
         try:
             return store_tables.open_file(self.path)

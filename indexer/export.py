@@ -186,7 +186,11 @@ def _shown(results: Iterable[Result]) -> Iterator[Result]:
 
 @contextmanager
 def _beside(path: str) -> Iterator[IO[bytes]]:
-    """A file that takes its name when it is whole."""
+    """A file that takes its name when it is whole; a device or a pipe is written to as it is."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        with open(path, "wb") as file:
+            yield file
+        return
     beside = f"{path}.{os.getpid()}.part"
     try:
         with open(beside, "wb") as file:

@@ -33,7 +33,9 @@ def _median(part: dict[str, Any] | None) -> str:
     if not rtts:
         return "no reply"
     lost = part["sent"] - part.get("received", 0)
-    return f"{rtts[len(rtts) // 2]:.1f} ms" + (f" ({lost} of {part['sent']} lost)" if lost else "")
+    median_ms = rtts[len(rtts) // 2]
+    said = f"{median_ms:.1f} ms" if median_ms >= 0.1 else "<0.1 ms"
+    return said + (f" ({lost} of {part['sent']} lost)" if lost else "")
 
 
 def listed(agent: str | None, text: str | None) -> str:

@@ -39,6 +39,8 @@ def check_may_be_made(path: str, force: bool) -> None:
         raise BadInput(f"{path}: there is no folder {folder}")
     if os.path.isdir(path):
         raise BadInput(f"{path} is a folder: name a file in it")
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise BadInput(f"{path} is no file, and is not written over")
     if os.path.exists(path) and not force:
         raise BadInput(f"{path} is there already: --force writes over it")
     if not os.access(folder, os.W_OK):

@@ -65,6 +65,16 @@ def test_csv_is_read_by_any_csv_reader(store: Store, tmp_path: Path):
     assert (ladder["link_type"], json.loads(ladder["gateway_rtts_ms"])) == ("", [0.5, 0.75])
 
 
+def test_a_device_or_a_pipe_is_written_to_and_never_replaced(store: Store, tmp_path: Path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    assert export(store, str(pipe), "ndjson", 0, NOW_MS + 10) == 3
+    assert os.read(reader, 1 << 20).count(b"\n") == 3
+    os.close(reader)
+    assert pipe.is_fifo()
+
+
 def test_parquet_has_the_same_columns_with_types(store: Store, tmp_path: Path):
     out = tmp_path / "out.parquet"
     assert export(store, str(out), "parquet", 0, NOW_MS + 10) == 3

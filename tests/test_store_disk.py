@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from agent import store_tables
-from agent.store import INDEXER_SEEN, JournalError, JournalForeign, JournalNewer
+from agent.store import INDEXER_SEEN, Journal, JournalError, JournalForeign, JournalNewer
 from agent.store_view import ViewError, view
 from tests import needs
 from tests.store_bed import NS_PER_S, body, fill, numbers, open_journal, reading
@@ -52,6 +52,14 @@ def test_damage_found_while_running_costs_what_was_in_the_file_and_no_more(tmp_p
     assert again.get("watch") == "voila.fr"
     assert again.counts().waiting == 1
     again.close()
+
+
+def test_a_device_is_no_journal_and_is_never_set_aside(tmp_path):
+    pipe = tmp_path / "journal.db"
+    os.mkfifo(pipe)
+    with pytest.raises(JournalForeign, match="is no file"):
+        Journal(str(pipe), "box")
+    assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
 
 
 def test_a_journal_without_one_of_its_tables_is_corrupt(tmp_path):
