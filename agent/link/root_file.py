@@ -9,6 +9,7 @@ number of a modem or a subscriber.
 import contextlib
 import json
 import os
+import re
 import secrets
 import stat
 import time
@@ -64,7 +65,7 @@ def read(path: str = PATH, *, strict: bool = True) -> Told | None:
     at_s, listed = said.get("at_s"), said.get("modems")
     if said.get("v") != 1 or not isinstance(at_s, int | float) or not isinstance(listed, list):
         return None
-    age_s = _boot_s() - at_s
+    age_s = _boot_s() - at_s if abs(at_s) < 1e12 else -1.0
     if strict and (said.get("boot") != _boot_id() or not 0 <= age_s <= OLD_S):
         return None
     made = (_modem(table(each)) for each in listed[:_MOST_MODEMS])
@@ -74,15 +75,19 @@ def read(path: str = PATH, *, strict: bool = True) -> Told | None:
 def _text(path: str, strict: bool) -> str | None:
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
-        with open(handle, encoding="utf-8", errors="replace") as file:
-            facts = os.fstat(handle)
-            if not stat.S_ISREG(facts.st_mode):
-                return None
-            if strict and (facts.st_uid != 0 or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
-                return None
-            return file.read(_MOST_BYTES)
     except (OSError, ValueError):
         return None
+    try:
+        facts = os.fstat(handle)
+        if not stat.S_ISREG(facts.st_mode):
+            return None
+        if strict and (facts.st_uid != 0 or facts.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
+            return None
+        return os.read(handle, _MOST_BYTES).decode("utf-8", errors="replace")
+    except OSError:
+        return None
+    finally:
+        os.close(handle)
 
 
 def _modem(said: dict[str, Any]) -> Modem | None:
@@ -92,11 +97,13 @@ def _modem(said: dict[str, Any]) -> Modem | None:
     iface, generation, roaming = (said.get(name) for name in ("iface", "generation", "roaming"))
     if not all(isinstance(word, str) and word.isprintable() for word in words.values()):
         return None
+    if not re.fullmatch("[a-z0-9]{2,12}", str(words["type"])):
+        return None
     if isinstance(sure, bool) or not isinstance(sure, int | float) or not 0 <= sure <= 1:
         return None
     return modem(
         str(words["source"])[:40],
-        str(words["type"])[:16],
+        str(words["type"]),
         str(words["evidence"])[:200],
         float(sure),
         iface=iface if isinstance(iface, str) and iface.isprintable() else None,
