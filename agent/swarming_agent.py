@@ -20,6 +20,7 @@ from typing import Any
 from agent import VERSION, about, clock, control, names, wire
 from agent.budget import Budget
 from agent.config import Config, ConfigError
+from agent.line import Answer
 from agent.linkguess import Link
 from agent.observer import Observed, Observer, ObserverCrashed
 from agent.probe_icmp import Pinger, open_pinger
@@ -164,6 +165,8 @@ class Agent:
             if self._observer is not None:
                 self._observer.every_s = self._clock.ask_every_s
             self._journal.follow(self._clock.reading(*clock.now_ns()))
+        elif isinstance(event, Answer):
+            self._probing.answered(event, now)
         elif isinstance(event, ProbeCrashed):
             self._probing.crashed(event)
         elif isinstance(event, ObserverCrashed):
@@ -187,6 +190,8 @@ class Agent:
             self._saved_watch = self._watch.to_save()
             self._journal.put(WATCH, self._saved_watch)
         self._probing.act(now)
+        if self._observer is not None and (wish := self._probing.wish(now)) is not None:
+            self._observer.ask(wish)
         ran_s = self._saved_month_at - self._started_at
         if now - self._saved_month_at >= min(SAVE_MONTH_EVERY_S, max(SAVE_MONTH_FIRST_S, ran_s)):
             self._save_month(now)
