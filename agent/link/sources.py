@@ -29,7 +29,8 @@ from agent.link import (
 )
 from agent.link.helpers import Runner
 from agent.link.http import Getter
-from agent.link.modem import Modem
+from agent.link.kinds import by_name, kind_of
+from agent.link.modem import GENERATIONS, Modem
 from agent.link.ports import Port
 from agent.link.routes import Route
 from agent.link.sysfs import Interface
@@ -37,8 +38,9 @@ from agent.link.sysfs import Interface
 log = logging.getLogger("swarming")
 
 ROOT_FILE = "root's file"  # a source like the others: its modems keep their own source's name
-_DONGLES = ("cdc_ether", "rndis_host", "cdc_ncm", "cdc_eem")  # their page is at their gateway
 _MOST_WIFI = 2
+_QMI = ("qmi_wwan", "qmi_wwan_q", "GobiNet", None)
+_MBIM = ("cdc_mbim", "mhi_wwan_mbim", None)
 _OFTEN = Port("/dev/cdc-wdm0", None, None)
 
 
@@ -67,6 +69,17 @@ class _Box(NamedTuple):
     interfaces: dict[str, Interface]
     routes: tuple[Route, ...]
     said: dict[str, tuple[Modem, ...]]  # so far
+
+    def names(self, *types: str) -> tuple[str, ...]:
+        """The interfaces of this kind, and the routes' that sysfs does not know."""
+        known = {name: kind_of(interface).type for name, interface in self.interfaces.items()}
+        for route in self.routes:
+            known.setdefault(route.iface, by_name(route.iface).type)
+        return tuple(sorted(name for name, kind in known.items() if kind in types))
+
+    def names_one(self) -> bool:
+        """A modem has told its technology: the finer tools would only repeat it."""
+        return any(said.type in GENERATIONS for modems in self.said.values() for said in modems)
 
 
 def ask(ways: Ways, root: str = "/", only: Collection[str] | None = None) -> Said:
@@ -97,34 +110,32 @@ def _with_root_file(box: _Box) -> Said:
     return Said(box.said | {ROOT_FILE: left}, told.age_s)
 
 
-def _control(read: Callable[[Runner, Port], list[Modem]], mbim: bool) -> "_Reader":
-    """A tool that talks to the modem's control device: only where ModemManager does not."""
+def _modemmanager(box: _Box) -> Iterable[Modem]:
+    return () if box.names_one() else modemmanager.read(box.ways.run)
+
+
+def _control(
+    read: Callable[[Runner, Port], list[Modem]], drivers: Collection[str | None]
+) -> "_Reader":
+    """A tool that talks to the control device, where nobody has told the technology yet."""
 
     def ask_it(box: _Box) -> Iterator[Modem]:
-        if "ModemManager" in box.said:
-            return
-        for port in ports.control_ports(box.root) or (_OFTEN,):
-            known = port.driver is not None
-            speaks_mbim = "mbim" in f"{port.driver} {port.device}"
-            spoken_to = any(name in box.said for name in ("uqmi", "qmicli"))
-            if speaks_mbim == mbim if known else not spoken_to:
-                yield from read(box.ways.run, port)
+        if box.names("mobile", "ppp") and not box.names_one():
+            for port in ports.control_ports(box.root) or (_OFTEN,):
+                if port.driver in drivers:
+                    yield from read(box.ways.run, port)
 
     return ask_it
 
 
-def _qmicli(box: _Box) -> Iterable[Modem]:
-    return () if "uqmi" in box.said else _control(qmicli.read, mbim=False)(box)
+def _dsl(box: _Box) -> Iterable[Modem]:
+    """A modem's box has no DSL chip that anybody uses; one of PPP may have either."""
+    only_mobile = box.names("mobile") and not box.names("ppp")
+    return () if only_mobile else dsl.read(box.ways.run)
 
 
 def _wifi(box: _Box) -> tuple[str, ...]:
-    """The Wi-Fi interfaces that lead out."""
-    found = []
-    for name in dict.fromkeys(route.iface for route in box.routes):
-        interface = box.interfaces.get(name)
-        if interface is not None and (interface.wireless or interface.devtype == "wlan"):
-            found.append(name)
-    return tuple(found[:_MOST_WIFI])
+    return box.names("wifi")[:_MOST_WIFI]
 
 
 def _iw(box: _Box) -> Iterator[Modem]:
@@ -135,11 +146,10 @@ def _iw(box: _Box) -> Iterator[Modem]:
 
 
 def _pages(box: _Box) -> Iterator[tuple[Getter, str, str]]:
-    """Of each device that has a page: how to get it, its gateway, its interface."""
+    """Of each device that may have a page: how to get it, its gateway, its interface."""
+    sticks = box.names("mobile")
     for name, gateway in {r.iface: r.gateway for r in box.routes if r.family == 4}.items():
-        interface = box.interfaces.get(name)
-        is_dongle = interface is not None and interface.driver in _DONGLES
-        if box.ways.page is not None and gateway and (is_dongle or box.ways.any_page):
+        if box.ways.page is not None and gateway and (name in sticks or box.ways.any_page):
             yield box.ways.page(gateway), gateway, name
 
 
@@ -169,13 +179,13 @@ def _at(box: _Box) -> Iterator[Modem]:
 
 _Reader = Callable[[_Box], Iterable[Modem]]
 _READERS: dict[str, _Reader] = {  # in the order in which they are asked
-    "ModemManager": lambda box: modemmanager.read(box.ways.run),
     "ubus": lambda box: ubus.read(box.ways.run, _wifi(box)),
-    "uqmi": _control(uqmi.read, mbim=False),
-    "qmicli": _qmicli,
-    "umbim": _control(umbim.read, mbim=True),
+    "ModemManager": _modemmanager,
+    "uqmi": _control(uqmi.read, _QMI),
+    "umbim": _control(umbim.read, _MBIM),
+    "qmicli": _control(qmicli.read, (*_QMI, *_MBIM)),  # QMI can be inside of MBIM
     "AT": _at,
-    "DSL": lambda box: dsl.read(box.ways.run),
+    "DSL": _dsl,
     "HiLink": _hilink,
     "ZTE": _zte,
     "router": _router,
