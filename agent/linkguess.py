@@ -34,6 +34,7 @@ _UNREAL = ("unknown", "virtual", "bridge", "loopback")  # tells nothing of the l
 _MAX_DEPTH = 5
 _MOST_EVIDENCE = 12
 _PPPD_PEER = "10.64.64.64"  # what pppd makes up where the other side names no address: modems
+_ENOUGH = 0.4  # of the outside view; under it, it is worth a sentence
 _LINES = (*DSL, "cable", "fiber", "satellite")
 
 
@@ -100,6 +101,12 @@ def guess(facts: Facts, stated: str | None = None, iface: str | None = None) -> 
     evidence.append(way.kind.because)
     told = _told(facts.modems, way) if name is not None else []
     type_, generation, confidence = _decided(way.kind, told, evidence)
+    hint = facts.outside
+    if hint is not None and type_ in ("ethernet", "wifi"):
+        evidence.append(hint.because)
+        if type_ == "ethernet" and hint.confidence >= _ENOUGH and hint.type in TYPES:
+            type_, generation = hint.type, GENERATIONS.get(hint.type)
+            confidence = hint.confidence
     if stated is not None:
         evidence.insert(0, f"the owner says {stated}")
         type_, generation, confidence = stated, GENERATIONS.get(stated), 1.0
@@ -173,9 +180,23 @@ def _below(facts: Facts, interface: Interface, kind: Kind) -> list[str]:
         known = [facts.interfaces[name] for name in interface.lower if name in facts.interfaces]
         return [lower.name for lower in sorted(known, key=_likeliness)]
     if kind.type == "vpn":
-        outside = (route.iface for route in facts.routes)
-        return [name for name in outside if name != interface.name and not _is_vpn(facts, name)][:1]
+        outside = [route.iface for route in facts.routes]
+        ways = [name for name in outside if name != interface.name and not _is_vpn(facts, name)]
+        return ways[:1] or _only_way_out(facts)
     return []
+
+
+def _only_way_out(facts: Facts) -> list[str]:
+    """Where the tunnel has taken even the default route: the box's one real uplink, if it is one."""
+    real = [
+        one.name
+        for one in facts.interfaces.values()
+        if not one.bridge_port
+        and one.operstate in ("up", "unknown")
+        and kind_of(one).type not in (*_UNREAL, "vpn")
+    ]
+    mobile = [name for name in real if kind_of(facts.interfaces[name]).type in ("mobile", "ppp")]
+    return next((names for names in (real, mobile) if len(names) == 1), [])
 
 
 def _likeliness(interface: Interface) -> tuple[bool, bool, bool, str]:
@@ -213,7 +234,7 @@ def _applies(said: Modem, way: _Way) -> float:
     kind = way.kind.type
     if said.iface is not None:
         # "wwan0.1" and "qmimux0" carry what wwan0 does; the former tells it by its name.
-        stems = {name for name in way.names} | {re.split(r"[.:@]", name)[0] for name in way.names}
+        stems = set(way.names) | {re.split(r"[.:@]", name)[0] for name in way.names}
         return 1.0 if said.iface in stems else 0.0
     mobile = said.type == "mobile" or said.type in GENERATIONS
     if mobile and kind == "mobile":
@@ -224,13 +245,8 @@ def _applies(said: Modem, way: _Way) -> float:
         return 0.97
     if said.type in DSL and kind in ("ethernet", "virtual", "unknown"):
         return 0.75
-    return (
-        1.0
-        if said.type in (*_LINES, "mobile", *GENERATIONS)
-        and kind == "ethernet"
-        and (said.confidence < 0.7)
-        else 0.0
-    )
+    weak = said.confidence < 0.7 and (said.type in _LINES or mobile)  # a page that answers
+    return 1.0 if weak and kind == "ethernet" else 0.0
 
 
 def _decided(

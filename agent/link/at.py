@@ -31,6 +31,7 @@ class _Said:
         self.operator: str | None = None
         self.roaming: bool | None = None
         self.any = False
+        self.cell: str | None = None  # the radio of the serving cell, as +QENG tells it
 
 
 def parse(text: str) -> list[Modem]:
@@ -186,6 +187,9 @@ def _qeng(said: _Said, fields: list[str]) -> None:
             said.types["+QENG"] = "5g"
             _keep(said, values)
         return
+    if said.cell is not None:
+        return  # what follows the serving cell are others
+    said.cell = radio
     _tell(said, "+QENG", technology(radio))
     _network(said, _code(rest[0], rest[1]) or _code(rest[1], rest[2]))
     if radio == "NR5G-SA":

@@ -82,12 +82,15 @@ _ETHERNET_VENDORS = {
 _MOBILE_NAME = re.compile(
     r"(wwan|wwp|wwx|wwu|rmnet|qmimux|qmapmux|ccmni|mhi_[hs]wip|3g-|4g-|5g-|lte)"
 )
-_VPN_NAME = re.compile(r"(wg|tun|tap|tailscale|zt|nordlynx|ovpn|utun|ipsec|vti|xfrm)")
+_VPN_NAME = re.compile(
+    r"(wg|tun|tap|tailscale|zt|nordlynx|proton|ovpn|utun|ipsec|vti|xfrm|464-|clat|siit|6in4-|6rd-|6to4-|map-|ds-|gre)"
+)
 _VPN_DEVTYPES = frozenset(
     ("wireguard", "vxlan", "gre", "ip6gre", "vti", "xfrm", "amneziawg", "ovpn")
 )
 _TUNNEL_TYPES = frozenset((768, 769, 776, 778, 823))  # ipip, ip6tnl, sit, gre, ip6gre
 _DSL_NAME = re.compile(r"(v?dsl|adsl|ptm|nas|atm)\d")
+_FIBER_NAME = re.compile(r"([gex]|xgs?)?pon\d")
 _BRIDGE_NAME = re.compile(r"(br-|br\d|docker|virbr|lxcbr|vmbr)")
 _VIRTUAL_NAME = re.compile(r"(veth|ifb|dummy|macvlan|ipvlan)")
 _ADDRESS_IN_NAME = re.compile(r"^((?:en|wl|ww|eth)x?)[0-9a-f]{12}$")
@@ -125,6 +128,10 @@ def kind_of(interface: Interface) -> Kind:
         return _ppp(name)
     if _DSL_NAME.match(name):
         return Kind("dsl", 0.8, f"{name} is a DSL line's device")
+    if _FIBER_NAME.match(name):
+        return Kind("fiber", 0.8, f"{name} is an optical line's device")
+    if devtype == "wimax":
+        return Kind("mobile", 0.8, f"{name} is a WiMAX modem")
     if devtype == "bluetooth":
         return Kind("mobile", 0.5, f"{name} is a Bluetooth connection, as to a phone")
     if interface.type == 519:

@@ -22,6 +22,10 @@ GENERATIONS = {
 DSL = ("adsl", "vdsl", "dsl")
 
 
+# A subscriber's, a device's or a cell's number, or a hardware address: never in a sentence.
+_SECRET = re.compile(r"[0-9A-Fa-f]{2}(?:[:-][0-9A-Fa-f]{2}){5}|[0-9A-Fa-f]{12,}|\d{7,}")
+
+
 class Modem(NamedTuple):
     """What one source says. Empty and None mean: it does not say."""
 
@@ -57,7 +61,7 @@ def modem(
         signal or {},
         operator_of(operator),
         roaming,
-        evidence,
+        _SECRET.sub("*", "".join(filter(str.isprintable, evidence)))[:160],
         confidence,
     )
 

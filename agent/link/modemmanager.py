@@ -22,9 +22,7 @@ _RADIO_OF = {"5g": "5g", "lte": "lte", "hspa": "umts", "umts": "umts"} | dict.fr
 def read(run: Runner) -> list[Modem]:
     """Every modem that ModemManager knows. Nothing is switched on for this, not even its polling
     of the signal: where somebody else did, the values are taken."""
-    listed = run(("mmcli", "-L"))
-    if listed is None:
-        return []
+    listed = (run(("mmcli", "-L")) or "").replace("\\/", "/")
     numbers = re.findall(r"/Modem/(\d{1,6})\b", listed)
     found = []
     for each in list(dict.fromkeys(numbers))[:_MOST_MODEMS]:

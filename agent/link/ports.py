@@ -26,8 +26,16 @@ def control_ports(root: str = "/") -> tuple[Port, ...]:
                 continue
             device = os.path.join(root, folder, name, "device")
             ifaces = [each for each in _entries(os.path.join(device, "net")) if each[:1] != "."]
-            found.append(Port(f"/dev/{name}", ifaces[0] if ifaces else None, _driver(device)))
+            driver = _driver(device) or _by_name(name)
+            found.append(Port(f"/dev/{name}", ifaces[0] if ifaces else None, driver))
     return tuple(dict.fromkeys(found))[:_MOST]
+
+
+def _by_name(name: str) -> str | None:
+    """The kernel's own modem class names its ports by what is spoken on them."""
+    if "mbim" in name:
+        return "mhi_wwan_mbim"
+    return "qmi_wwan" if "qmi" in name else None
 
 
 def _driver(device: str) -> str | None:

@@ -53,6 +53,8 @@ def parse(text: str) -> list[Modem]:
     if state is None and not radios and not signal:
         return []
     types = radios or list(signal)
+    if measured(rsrp_dbm=signal.get("5g", {}).get("rsrp")):
+        types = [*types, "5gnr"]  # beside LTE (EN-DC), which the serving system does not tell
     registered = state in (None, "registered")
     type_ = technology(*types) if registered else None
     country, network = _first(r"MCC: '(\d{3})'", text), _first(r"MNC: '(\d{1,3})'", text)
