@@ -9,7 +9,6 @@ from typing import NamedTuple
 from agent import clock, link
 from agent.line import Answer, Wish
 from agent.link import outside
-from agent.link.helpers import Helpers
 
 
 class Observed(NamedTuple):
@@ -24,8 +23,14 @@ class Observer:
     """Posts what the box knows of its clock: at once, and every so often until stopped; and the
     answer to each wish."""
 
-    def __init__(self, post: Callable[[Observed | Answer | ObserverCrashed], None]) -> None:
+    def __init__(
+        self,
+        post: Callable[[Observed | Answer | ObserverCrashed], None],
+        serial_ports: tuple[str, ...] = (),
+        pages: str = "modem",
+    ) -> None:
         self.every_s = clock.ASK_EVERY_S
+        self.serial_ports, self.pages = serial_ports, pages  # that the owner lets us ask
         self._post = post
         self._stop = threading.Event()
         self._wishes: queue.SimpleQueue[Wish | None] = queue.SimpleQueue()
@@ -56,7 +61,7 @@ class Observer:
                 self._post(self._answer(wish))
 
     def _answer(self, wish: Wish) -> Answer:
-        helpers = Helpers(stop=self._stop)
-        said = link.ask(link.Ways(helpers), only=wish.sources)
+        ways = link.own_ways(self.serial_ports, self.pages, self._stop)
+        said = link.ask(ways, only=wish.sources)
         name = outside.name_of(wish.first_hop) if wish.first_hop is not None else None
         return Answer(wish, said, name, clock.boot_ns() / 1e9)

@@ -46,7 +46,9 @@ FACTS_EVERY_S = 1.0
 GOODBYE_S = 2.0
 LONGEST_SLEEP_S = 30.0
 EVENTS_A_TURN = 200  # then what is due is done, however many more a broker pours in
-RELOADED = ("targets", "place", "isp", "link", "allow_private", "deny", "log_level")
+RELOADED = (
+    *("targets", "place", "isp", "link", "at", "pages", "allow_private", "deny", "log_level"),
+)
 
 
 class Stop:
@@ -123,7 +125,7 @@ class Agent:
     def run(self) -> int:
         """Until SIGTERM or SIGINT: then flush, say goodbye, and 0."""
         self._tell_start()
-        self._observer = Observer(self.events.put)
+        self._observer = Observer(self.events.put, self._config.at, self._config.pages)
         self._reload()
         self._on_link(self._probing.link)
         self._probing.follow(self._watch.in_force, clock.boot_ns() / 1e9)
@@ -268,6 +270,8 @@ class Agent:
         if self._config != read:
             log.warning("some of the configuration's changes need a restart")
         logging.getLogger().setLevel(read.log_level.upper())
+        if self._observer is not None:
+            self._observer.serial_ports, self._observer.pages = read.at, read.pages
         self._watch.owners(read.targets or "", now)
         self._probing.configure(Policy(read.allow_private, read.deny), read.link, now)
         self._probing.follow(self._watch.in_force, now)

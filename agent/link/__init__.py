@@ -11,11 +11,11 @@ from agent.link import routes, sysfs, wireless
 from agent.link.modem import Modem
 from agent.link.outside import Hint
 from agent.link.routes import Route
-from agent.link.sources import Said, Ways, ask
+from agent.link.sources import ROOT_FILE, Said, Ways, ask, own_ways
 from agent.link.sysfs import Interface
 from agent.link.wireless import Station
 
-__all__ = ["Facts", "Said", "Ways", "ask", "gather"]
+__all__ = ["ROOT_FILE", "Facts", "Said", "Ways", "ask", "gather", "own_ways"]
 
 
 class Facts(NamedTuple):

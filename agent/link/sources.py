@@ -6,7 +6,8 @@ over what it printed: it is logged, and the others are still asked.
 
 import logging
 import os
-from collections.abc import Callable, Collection, Iterable, Iterator
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from agent.link import (
@@ -27,12 +28,13 @@ from agent.link import (
     uqmi,
     zte,
 )
-from agent.link.helpers import Runner
-from agent.link.http import Getter
+from agent.link.helpers import Helpers, Runner
+from agent.link.http import Getter, getter
 from agent.link.kinds import by_name, kind_of
 from agent.link.modem import GENERATIONS, Modem
 from agent.link.ports import Port
 from agent.link.routes import Route
+from agent.link.serial import transcript
 from agent.link.sysfs import Interface
 
 log = logging.getLogger("swarming")
@@ -59,6 +61,21 @@ class Said(NamedTuple):
 
     modems: dict[str, tuple[Modem, ...]]
     age_s: float = 0.0  # of what is in root's file
+
+
+def own_ways(serial_ports: Sequence[str], pages: str, stop: threading.Event | None = None) -> Ways:
+    """Of the box that this runs on, for one look: all together bounded by the Helpers' time.
+
+    ``pages``: whose may be asked, "modem", "router" (too) or "none".
+    """
+    helpers = Helpers(stop=stop)
+    return Ways(
+        helpers,
+        None if pages == "none" else lambda gateway: getter(gateway, helpers.left_s),
+        lambda port: transcript(port, helpers.left_s),
+        tuple(serial_ports),
+        pages == "router",
+    )
 
 
 class _Box(NamedTuple):
