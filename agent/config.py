@@ -241,7 +241,7 @@ def _words(settings: Mapping[str, Any], name: str) -> list[str]:
 def _devices(settings: Mapping[str, Any], name: str) -> tuple[str, ...]:
     words = _words(settings, name)
     for word in words:
-        if not word.startswith("/dev/"):
+        if not word.startswith("/dev/") or not word.isprintable():
             raise ConfigError(f"{name}: {word!r} must be a device such as /dev/ttyUSB2")
     return tuple(dict.fromkeys(words))
 

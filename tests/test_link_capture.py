@@ -55,7 +55,7 @@ MMCLI = {
             "device-identifier": SECRETS["device"],
             "equipment-identifier": SECRETS["IMEI"],
             "own-numbers": [SECRETS["number"]],
-            "ports": ["cdc-wdm0 (qmi)", "wwan0 (net)"],
+            "ports": ["cdc-wdm0 (qmi)", f"wwx{SECRETS['bare MAC']} (net)"],
             "signal-quality": {"recent": "yes", "value": "67"},
             "state": "connected",
         },
@@ -77,7 +77,7 @@ HELPERS = {
                 {
                     "interface": "wan",
                     "up": True,
-                    "l3_device": "wwan0",
+                    "l3_device": f"wwx{SECRETS['bare MAC']}",
                     "proto": "qmi",
                     "ipv4-address": [{"address": SECRETS["private address"], "mask": 32}],
                     "dns-server": [SECRETS["public address"], SECRETS["IPv6 address"]],
@@ -233,9 +233,27 @@ def test_addresses_stay_of_their_kind() -> None:
     )
 
 
-def test_a_networks_name_is_found_where_no_word_says_so() -> None:
-    said = Mask().text('ESSID: "Chez Dupont"\nprofile Chez Dupont is up')
-    assert "Dupont" not in said and "profile masked-1 is up" in said
+@pytest.mark.parametrize(
+    "said",
+    [
+        'ESSID: "{}"\nprofile {} is up',
+        "\tSSID: {}\n\tsignal: -56 dBm",
+        '{{"ssid": "{}", "quality": 56}}',
+        "ssid='{}'",
+        "<Ssid>{}</Ssid>",
+    ],
+)
+@pytest.mark.parametrize(
+    "name", ["Chez Dupont", "Dupont, home [5G]", "Dupont|{Dupont}", "[Dupont;x"]
+)
+def test_a_networks_name_is_taken_out_whole(said: str, name: str) -> None:
+    assert "Dupont" not in Mask().text(said.format(name, name))
+    assert "O'D" not in Mask().text("\tSSID: O'Dupont\n")
+
+
+def test_what_stands_after_a_name_stays() -> None:
+    said = Mask().text('{"ssid": "Chez Dupont", "quality": 56}\nSSID: Chez Dupont\nsignal: -56')
+    assert said == '{"ssid": "masked-1", "quality": 56}\nSSID: masked-1\nsignal: -56'
 
 
 @given(st.text(max_size=200))

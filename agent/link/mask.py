@@ -17,10 +17,12 @@ _KEYS = (
     r"user[ _-]?name|pass(?:word|wd)|psk|puk|token|tokinfo|sesinfo|cookie|"
     r"hostname|latitude|longitude"
 )
-_SAID = re.compile(
-    # "imei": "3589…", imei=…, IMEI: …, modem.generic.equipment-identifier : 3589…
-    rf"""((?<![A-Za-z])(?:{_KEYS})["']?[ \t]*(?:[:=]|->)[ \t]*["']?)([^"'\r\n,;<>{{}}|]+)""",
-    re.IGNORECASE,
+_BEFORE = rf"""(?<![A-Za-z])(?:{_KEYS})["']?[ \t]*(?:[:=]|->)[ \t]*"""
+# "imei": "3589…", imei='…'; then imei=…, IMEI: …, modem.generic.equipment-identifier : 3589…
+_QUOTED = re.compile(rf"""({_BEFORE}(["']))((?:\\.|(?!\2)[^\\\r\n])+)""", re.IGNORECASE)
+_SAID = re.compile(rf"""({_BEFORE})([^"'\[\s,;<>{{}}|][^"'\r\n,;<>{{}}|]*)""", re.IGNORECASE)
+_NETWORK = re.compile(
+    r"((?<![A-Za-z])[be]?ssid\d?[ \t]*[:=][ \t]*)([^\"'\s][^\r\n]*)", re.IGNORECASE
 )
 _TAGGED = re.compile(rf"(<(?:\w*?)(?:{_KEYS})>)([^<]+)(?=</)", re.IGNORECASE)
 _LISTED = re.compile(r"(\"(?:own-numbers|dns-search)\"\s*:\s*\[)[^\]]*\]")
@@ -64,8 +66,10 @@ class Mask:
         text = _MAC.sub(lambda found: self._mac(found[0]), text)
         text = _MAC_IN_NAME.sub(lambda found: found[1] + self._bare_mac(found[2]), text)
         text = _LISTED.sub(r"\1]", text)
-        for pattern in (_TAGGED, _SAID):
-            text = pattern.sub(lambda found: found[1] + self._value(found[2], found[1]), text)
+        for pattern in (_TAGGED, _QUOTED, _NETWORK, _SAID):
+            text = pattern.sub(
+                lambda found: found[1] + self._value(found[found.re.groups], found[1]), text
+            )
         for pattern in (_AREA, _CPSI):
             text = pattern.sub(self._two, text)
         text = _CELL.sub(self._cell, text)

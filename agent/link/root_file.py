@@ -8,6 +8,7 @@ number of a modem or a subscriber.
 
 import contextlib
 import json
+import math
 import os
 import re
 import secrets
@@ -65,11 +66,12 @@ def read(path: str = PATH, *, strict: bool = True) -> Told | None:
     at_s, listed = said.get("at_s"), said.get("modems")
     if said.get("v") != 1 or not isinstance(at_s, int | float) or not isinstance(listed, list):
         return None
-    age_s = _boot_s() - at_s if abs(at_s) < 1e12 else -1.0
-    if strict and (said.get("boot") != _boot_id() or not 0 <= age_s <= OLD_S):
+    age_s = _boot_s() - at_s if abs(at_s) < 1e12 else math.inf
+    if strict and (said.get("boot") != _boot_id() or not -1 <= age_s <= OLD_S):
         return None
     made = (_modem(table(each)) for each in listed[:_MOST_MODEMS])
-    return Told(tuple(each for each in made if each is not None), age_s if strict else 0.0)
+    modems = tuple(each for each in made if each is not None)
+    return Told(modems, max(0.0, age_s) if strict else 0.0)
 
 
 def _text(path: str, strict: bool) -> str | None:
