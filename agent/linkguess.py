@@ -187,7 +187,7 @@ def _below(facts: Facts, interface: Interface, kind: Kind) -> list[str]:
 
 
 def _only_way_out(facts: Facts) -> list[str]:
-    """Where the tunnel has taken even the default route: the box's one real uplink, if it is one."""
+    """Where the tunnel has taken even the default route: the one real uplink, if it is one."""
     real = [
         one.name
         for one in facts.interfaces.values()

@@ -7,7 +7,7 @@ cell (a BG96 says 0, GSM, while +QNWINFO says EDGE). Cell ids are passed over.
 import re
 from collections.abc import Callable, Sequence
 
-from agent.link.modem import Modem, measured, modem, number, plmn, technology
+from agent.link.modem import Modem, measured, modem, number, plmn, technology, tidy
 
 _SOURCE = "the modem"
 # 3GPP 27.007, <AcT>. 10: an LTE cell at a 5G core; 13: LTE with 5G beside it (EN-DC).
@@ -36,8 +36,9 @@ class _Said:
 
 def parse(text: str) -> list[Modem]:
     """One modem, from a transcript of answers (echoes may be in it) in any order."""
+    text = tidy(text)
     said = _Said()
-    for line in re.split(r"[\r\n]+", text[:65536]):
+    for line in text.splitlines():
         match = re.match(r"\s*([+^!][A-Z0-9]+)\s*:\s*(.*)$", line)
         if match and match[1] in _READERS:
             fields = [field.strip().strip('"') for field in match[2].split(",")]
@@ -46,7 +47,7 @@ def parse(text: str) -> list[Modem]:
         elif re.match(r"\s*[12],(4|9|2|1),", line) and "+GTCCINFO" in text:
             _gtccinfo(said, [field.strip() for field in line.split(",")])
     if "!GSTATUS" in text:
-        _gstatus(said, text[:65536])
+        _gstatus(said, text)
     if not said.any:
         return []
     source, type_ = _decided(said)

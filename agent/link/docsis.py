@@ -3,17 +3,17 @@ well-known address proves that the device is there, not that this box's traffic 
 
 import re
 
-from agent.link.modem import Modem, load, measured, modem, table
+from agent.link.modem import Modem, load, measured, modem, table, tidy
 
 _CONFIDENCE = 0.55
 
 
 def parse(text: str) -> list[Modem]:
     """What a page says it is a page of."""
-    text = text[:262144]
     document = table(load(text)) if text.lstrip()[:1] == "{" else {}
     if "GetMultipleHNAPsResponse" in document:
         return _motorola(table(document["GetMultipleHNAPsResponse"]))
+    text = tidy(text)
     if re.search(r"starlink", text, re.IGNORECASE):
         return [modem("a page", "satellite", "a Starlink dish answers", _CONFIDENCE)]
     if re.search(r"docsis|cable ?modem|downstream bonded channels", text, re.IGNORECASE):

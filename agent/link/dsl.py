@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.link.helpers import Runner
-from agent.link.modem import Modem, load, measured, modem, number, table
+from agent.link.modem import Modem, load, measured, modem, number, table, tidy
 
 _SOURCE = "the DSL chip"
 
@@ -35,7 +35,7 @@ def parse(text: str) -> list[Modem]:
         return _juci(table(document["dslstats"]))
     if document:
         return _metrics(document)
-    text = text[:262144]
+    text = tidy(text)
     for reader in (_broadcom, _control, _pipe, _trendchip):
         found = reader(text)
         if found:
@@ -59,7 +59,11 @@ def type_of(mode: str) -> str:
     """VDSL2 and G.993 are vdsl, ADSL and G.992 adsl, anything else dsl."""
     if re.search(r"vdsl|g\.?993", mode, re.IGNORECASE):
         return "vdsl"
-    return "adsl" if re.search(r"adsl|g\.?992|g\.?lite|t1\.413", mode, re.IGNORECASE) else "dsl"
+    return (
+        "adsl"
+        if re.search(r"adsl|g\.?992|g\.?lite|g\.?dmt|t1\.413", mode, re.IGNORECASE)
+        else "dsl"
+    )
 
 
 def _broadcom(text: str) -> list[Modem]:

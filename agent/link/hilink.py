@@ -24,7 +24,7 @@ _TYPES = {
 _CDMA = {10: "2g", 11: "2g"} | dict.fromkeys((12, 13, 14, 15, 16, 17, 18), "3g")
 _MODES = {"0": "gsm", "2": "umts", "7": "lte", "11": "5g", "12": "5g"}
 _NO_SIM = ("0", "255", "240")
-_TAG = re.compile(r"<([A-Za-z][\w-]{0,40})>\s*([^<>]{0,300}?)\s*</\1>")
+_TAG = re.compile(r"<([A-Za-z][\w-]{0,40})>([^<>]{0,300})</\1>")
 
 
 def read(get: Getter, iface: str | None = None) -> list[Modem]:
@@ -32,7 +32,7 @@ def read(get: Getter, iface: str | None = None) -> list[Modem]:
     token = get("/api/webserver/SesTokInfo", {})
     if token is None or "<" not in token.body:
         return []
-    fields = dict(_TAG.findall(token.body))
+    fields = _fields(token.body)
     headers = {
         "Cookie": fields.get("SesInfo", ""),
         "__RequestVerificationToken": fields.get("TokInfo", ""),
@@ -60,7 +60,7 @@ def parse(text: str) -> list[Modem]:
     """One page: status, signal, network or device information."""
     if not re.search(r"<(response|error)>", text[:2000]):
         return []
-    fields = dict(_TAG.findall(text[:65536]))
+    fields = _fields(text)
     if "<error>" in text[:2000] or not fields:
         return [modem(_SOURCE, "mobile", f"{_SOURCE} answers, without saying more", 0.85)]
     type_, generation = _type(fields)
@@ -77,6 +77,10 @@ def parse(text: str) -> list[Modem]:
             roaming={"1": True, "0": False}.get(fields.get("RoamingStatus", "")),
         )
     ]
+
+
+def _fields(text: str) -> dict[str, str]:
+    return {name: value.strip() for name, value in _TAG.findall(text[:65536])}
 
 
 def _confidence(fields: Mapping[str, str], type_: str | None) -> float:

@@ -4,7 +4,7 @@ kept."""
 import re
 
 from agent.link.helpers import Runner
-from agent.link.modem import Modem, measured, modem
+from agent.link.modem import Modem, measured, modem, tidy
 
 _SOURCE = "iw"
 
@@ -16,6 +16,7 @@ def read(run: Runner, iface: str) -> list[Modem]:
 
 def parse(text: str) -> list[Modem]:
     """``Connected to … / signal: -56 dBm / tx bitrate: 65.0 MBit/s MCS 7``."""
+    text = tidy(text)
     if not re.match(r"\s*Connected to", text):
         return []
     signal = re.search(r"^\s*signal: (-?\d+)", text, re.MULTILINE)

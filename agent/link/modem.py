@@ -61,7 +61,7 @@ def modem(
         signal or {},
         operator_of(operator),
         roaming,
-        _SECRET.sub("*", "".join(filter(str.isprintable, evidence)))[:160],
+        _SECRET.sub("*", "".join(filter(str.isprintable, evidence[:400])))[:160],
         confidence,
     )
 
@@ -85,7 +85,7 @@ _NO_SERVICE = re.compile(r"no[ _-]?service|limited|noservice|searching|unknown|n
 
 def technology(*words: object) -> str | None:
     """The type that a tool's words mean: "FDD LTE" is lte, "gsm, gprs" gprs, "--" nothing."""
-    texts = [word.strip().lower().replace("_", "-") for word in words if isinstance(word, str)]
+    texts = [word[:60].strip().lower().replace("_", "-") for word in words if isinstance(word, str)]
     texts = [text for text in texts if not _NO_SERVICE.search(text)]
     for pattern, type_ in _TECHNOLOGIES:
         for text in texts:
@@ -168,7 +168,7 @@ def operator_of(value: object) -> str | None:
         value = str(value)
     if not isinstance(value, str):
         return None
-    text = " ".join(value.split()).strip("'\"")[:40]
+    text = " ".join(value[:200].split()).strip("'\"")[:40]
     digits = sum(letter.isdigit() for letter in text)
     if not text.isprintable() or not any(map(str.isalnum, text)) or digits > 7:
         return None
@@ -181,6 +181,12 @@ def plmn(country: object, network: object) -> str | None:
     if re.fullmatch(r"[2-7]\d\d", mcc) and re.fullmatch(r"\d{1,3}", mnc):
         return mcc + mnc.zfill(2)
     return None
+
+
+def tidy(text: str) -> str:
+    """Its lines that say something, cut to what a tool's line can be: patterns stay cheap on it."""
+    lines = (line[:400].rstrip() for line in re.split(r"[\r\n]+", text[:65536]))
+    return "\n".join(line for line in lines if line)
 
 
 def load(text: str) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from agent.link.helpers import Runner
-from agent.link.modem import Modem, cdma_generation, load, measured, modem, table, technology
+from agent.link.modem import Modem, cdma_generation, load, measured, modem, table, technology, tidy
 
 _SOURCE = "ModemManager"
 _MOST_MODEMS = 3
@@ -159,6 +159,7 @@ def _flat(text: str) -> dict[str, Any]:
     if text.lstrip()[:1] in ("{", "["):
         modems = _modems(load(text))
         return _from_json(modems[0]) if modems else {}
+    text = tidy(text)
     if re.search(r"^(modem|bearer)\.\S+\s*: ", text, re.MULTILINE):
         return _from_keys(text)
     return _from_text(text)
@@ -178,7 +179,7 @@ def _from_json(fields: Mapping[str, Any]) -> dict[str, Any]:
 def _from_keys(text: str) -> dict[str, Any]:
     """``modem.generic.ports.value[5] : wwan0 (net)``: lists are numbered lines."""
     found: dict[str, Any] = {}
-    for line in text.splitlines()[:2000]:
+    for line in text.splitlines():
         key, colon, value = line.partition(":")
         key, value = key.strip().removeprefix("modem."), value.strip()
         if not colon or key.endswith(".length"):
@@ -216,7 +217,7 @@ def _from_text(text: str) -> dict[str, Any]:
     on the next line; what follows two spaces after a value is another pair (a digest's)."""
     found: dict[str, Any] = {}
     last, section = "", ""
-    for line in text.splitlines()[:2000]:
+    for line in text.splitlines():
         head, bar, rest = line.partition("|")
         rest = rest if bar else line
         section = head.strip() or section if bar else section

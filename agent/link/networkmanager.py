@@ -3,7 +3,7 @@
 import re
 
 from agent.link.helpers import Runner
-from agent.link.modem import Modem, measured, modem
+from agent.link.modem import Modem, measured, modem, tidy
 
 _SOURCE = "NetworkManager"
 _TYPES = {
@@ -35,7 +35,7 @@ def read(run: Runner) -> list[Modem]:
 def parse(text: str) -> list[Modem]:
     """``nmcli device``, terse (with colons) or as its table."""
     found = []
-    for line in text[:65536].splitlines():
+    for line in tidy(text).splitlines():
         fields = re.split(r"(?<!\\):", line) if line.count(":") >= 2 else line.split()
         if len(fields) < 3 or not re.match(r"connected\b", fields[2]):
             continue
@@ -53,7 +53,7 @@ def parse(text: str) -> list[Modem]:
 def parse_wifi(text: str) -> dict[str, dict[str, float]]:
     """``*:wlan0:78:130 Mbit/s``: the network in use, by device."""
     found = {}
-    for line in text[:65536].splitlines():
+    for line in tidy(text).splitlines():
         fields = line.split(":")
         if len(fields) == 4 and fields[0].strip() == "*":
             rate = fields[3].partition(" ")[0]

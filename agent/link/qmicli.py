@@ -14,6 +14,7 @@ from agent.link.modem import (
     number,
     plmn,
     technology,
+    tidy,
 )
 from agent.link.ports import Port
 
@@ -45,7 +46,7 @@ def read(run: Runner, port: Port) -> list[Modem]:
 
 def parse(text: str) -> list[Modem]:
     """All that it printed for one modem, one answer after the other."""
-    text = text[:262144]
+    text = tidy(text)
     state = _first(r"Registration state: '([^']*)'", text)
     block = re.search(r"Radio interfaces: '\d+'((?:\s+\[\d+\]: '[^']*')*)", text)
     radios = re.findall(r"\]: '([^']*)'", block[1]) if block else []

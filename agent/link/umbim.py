@@ -7,7 +7,7 @@ the connection that is being measured.
 import re
 
 from agent.link.helpers import Runner
-from agent.link.modem import Modem, measured, modem, technology
+from agent.link.modem import Modem, measured, modem, technology, tidy
 from agent.link.ports import Port
 
 _SOURCE = "umbim"
@@ -27,7 +27,7 @@ def read(run: Runner, port: Port) -> list[Modem]:
 def parse(text: str) -> list[Modem]:
     """Lines of ``name: 0003 - words``. The data classes are those that the cell offers: the
     newest of them is what the modem most likely uses, not what it is known to use."""
-    fields = dict(re.findall(r"^\s*(\w+): *(.*?) *$", text[:65536], re.MULTILINE))
+    fields = dict(re.findall(r"^\s*(\w+): *(.*?) *$", tidy(text), re.MULTILINE))
     state = fields.get("registerstate", "").partition(" - ")[2].strip().lower()
     if not state and "rssi" not in fields:
         return []
