@@ -17,6 +17,7 @@ from agent.linkguess import Link
 
 ASK_EVERY_S = 600.0
 ASK_MOBILE_EVERY_S = 50.0  # known within 60 s, whatever the tool takes
+_AGAIN_S = 60.0  # a mobile link that nobody knows: ModemManager may still be looking for its modem
 _ECHOES = 100  # of the ladder, that tell what is behind the gateway
 
 
@@ -55,6 +56,8 @@ class Line:
         self._said_s = now
         self._asking: Wish | None = None
         self._all_at = self._some_at = now
+        self._again_s = _AGAIN_S
+        self._moved = False  # since the wish
         self._name: str | None = None  # of the first hop
         self._named: str | None = None  # the first hop that has been asked for
         self._gateway_ms: deque[float] = deque(maxlen=_ECHOES)
@@ -83,6 +86,7 @@ class Line:
     def forget(self, now: float) -> None:
         """What was behind the gateway need not be there now; the tools are asked anew."""
         self._all_at = now
+        self._moved = True
         self._name = self._named = None
         self._gateway_ms.clear()
         self._first_hop_ms.clear()
@@ -112,6 +116,7 @@ class Line:
             self._asking = Wish(frozenset(self._said), hop)
         elif hop is not None:
             self._asking = Wish(frozenset(), hop)
+        self._moved = False
         return self._asking
 
     def wake_s(self, now: float) -> float:
@@ -122,19 +127,25 @@ class Line:
         return max(0.0, (min(self._all_at, self._some_at) if mobile else self._all_at) - now)
 
     def answered(self, answer: Answer, now: float) -> None:
-        """The observer is back."""
+        """The observer is back. If the box has moved meanwhile, it is sent again at once."""
         self._asking = None
         sources, said = answer.wish.sources, answer.said
-        if answer.wish.first_hop is not None:
+        if answer.wish.first_hop is not None and not self._moved:
             self._named, self._name = answer.wish.first_hop, answer.name
-        if sources is None:
-            self._all_at, self._some_at = now + ASK_EVERY_S, now + ASK_MOBILE_EVERY_S
-        elif sources:
-            self._some_at = now + ASK_MOBILE_EVERY_S
-            if not said.modems:
-                self._all_at = self._some_at  # silent: what it said stays until all are asked
-        if sources is None or said.modems:
+        if sources is None or said.modems:  # who is silent is heard again below, with all others
             self._said, self._said_s = said.modems, answer.ended_s - said.age_s
+        self._some_at = now + ASK_MOBILE_EVERY_S
+        if sources is None:
+            self._all_at = now if self._moved else now + self._until_all_s()
+        elif sources and not said.modems:
+            self._all_at = now
+
+    def _until_all_s(self) -> float:
+        if self._said or not self.link.metered:
+            self._again_s = _AGAIN_S
+            return ASK_EVERY_S
+        wait_s, self._again_s = self._again_s, min(2 * self._again_s, ASK_EVERY_S)
+        return wait_s
 
     # What results are told
 
