@@ -34,6 +34,7 @@ _UNREAL = ("unknown", "virtual", "bridge", "loopback")  # tells nothing of the l
 _MAX_DEPTH = 5
 _MOST_EVIDENCE = 12
 _PPPD_PEER = "10.64.64.64"  # what pppd makes up where the other side names no address: modems
+_MUX = re.compile(r"qmimux|qmapmux|rmnet|ccmni")
 _ENOUGH = 0.4  # of the outside view; under it, it is worth a sentence
 _LINES = (*DSL, "cable", "fiber", "satellite")
 
@@ -232,11 +233,13 @@ def _is_exact(said: Modem) -> bool:
 def _applies(said: Modem, way: _Way) -> float:
     """1 if it is about this interface, less if that is likely, 0 if it is about another."""
     kind = way.kind.type
-    if said.iface is not None:
-        # "wwan0.1" and "qmimux0" carry what wwan0 does; the former tells it by its name.
-        stems = set(way.names) | {re.split(r"[.:@]", name)[0] for name in way.names}
-        return 1.0 if said.iface in stems else 0.0
     mobile = said.type == "mobile" or said.type in GENERATIONS
+    if said.iface is not None:
+        # "wwan0.1" and "qmimux0" carry what wwan0 does; only the former tells it by its name.
+        stems = set(way.names) | {re.split(r"[.:@]", name)[0] for name in way.names}
+        if said.iface not in stems:
+            return 0.9 if mobile and _MUX.match(way.names[-1]) else 0.0
+        return 1.0
     if mobile and kind == "mobile":
         return 0.97
     if mobile and kind in ("ppp", "unknown"):

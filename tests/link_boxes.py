@@ -826,6 +826,33 @@ BOXES: tuple[Box, ...] = (
         routes=("wg0",),
     ),
     Box(
+        "464XLAT over LTE: IPv4 goes through a translator",
+        "lte",
+        (Nic("464-wwan_4", 65534), _QMI),
+        _uqmi('{"type":"lte","rssi":-70}'),
+        {"rssi_dbm": -70},
+        routes=("464-wwan_4",),
+        files={
+            "proc/net/ipv6_route": f"{'0' * 32} 00 {'0' * 32} 00 fe80{'0' * 27}1 00000400 00000001"
+            " 00000000 00000003    wwan0\n"
+        },
+    ),
+    Box(
+        "a mux over the modem's interface",
+        "lte",
+        (Nic("qmimux0", 519), _QMI),
+        _mmcli(_generic(["lte"], "55")),
+        {"quality_pct": 55},
+    ),
+    Box(
+        "a modem with a network port that is used over PPP",
+        "umts",
+        (_PPP, _QMI._replace(operstate="down")),
+        _mmcli(_generic(["umts"], "55"))
+        | {"mmcli -b 5": "  Status | connected: yes\n         | interface: ttyUSB2\n"},
+        {"quality_pct": 55},
+    ),
+    Box(
         "a VLAN on a DSL chip's device, without any tool",
         "dsl",
         (Nic("ptm0.835", 1, "vlan", lower=("ptm0",)), Nic("ptm0")),

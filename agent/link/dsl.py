@@ -19,6 +19,7 @@ def read(run: Runner) -> list[Modem]:
         ("ubus", "call", "dsl", "metrics"),
         ("xdslctl", "info", "--stats"),
         ("adslctl", "info", "--stats"),
+        ("adsl", "info", "--stats"),
         ("ubus", "call", "juci.broadcom.dsl", "status"),
         ("/etc/init.d/dsl_control", "status"),
     ):

@@ -12,6 +12,7 @@ from agent.link.modem import Modem, cdma_generation, load, measured, modem, tabl
 
 _SOURCE = "ModemManager"
 _MOST_MODEMS = 3
+_MOST_BEARERS = 2
 _OFF = ("disabled", "disabling", "locked", "failed", "unknown", "initializing")
 _RADIOS = ("5g", "lte", "umts", "gsm", "cdma1x", "evdo")
 _RADIO_OF = {"5g": "5g", "lte": "lte", "hspa": "umts", "umts": "umts"} | dict.fromkeys(
@@ -24,6 +25,8 @@ def read(run: Runner) -> list[Modem]:
     of the signal: where somebody else did, the values are taken."""
     listed = (run(("mmcli", "-L")) or "").replace("\\/", "/")
     numbers = re.findall(r"/Modem/(\d{1,6})\b", listed)
+    if not numbers and listed and "o modems" not in listed:
+        numbers = ["any"]
     found = []
     for each in list(dict.fromkeys(numbers))[:_MOST_MODEMS]:
         said = _one(run, each)
@@ -44,12 +47,18 @@ def _one(run: Runner, each: str) -> Modem | None:
     fields = _flat(run(("mmcli", "-m", each, "--signal-get", "-J")) or "")
     fields = fields or _flat(run(("mmcli", "-m", each, "--signal-get")) or "")
     flat = {key: value for key, value in fields.items() if key.startswith("signal.")} | flat
-    if _interface(flat) is None:
-        bearer = re.search(r"/Bearer/(\d{1,6})\b", str(flat.get("generic.bearers", "")))
-        if bearer:
-            bearer_fields = _flat(run(("mmcli", "-b", bearer[1])) or "")
-            flat |= {key: value for key, value in bearer_fields.items() if key[:7] == "bearer."}
-    return _said(flat)
+    return _said(flat | _bearer(run, flat))
+
+
+def _bearer(run: Runner, flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Its interface, of the bearer that is connected: a modem with a network port may be used
+    over PPP all the same."""
+    numbers = re.findall(r"/Bearer/(\d{1,6})\b", str(flat.get("generic.bearers", "")))
+    for each in numbers[:_MOST_BEARERS]:
+        fields = _flat(run(("mmcli", "-b", each)) or "")
+        if fields.get("bearer.connected") == "yes":
+            return {key: value for key, value in fields.items() if key.startswith("bearer.")}
+    return {}
 
 
 def parse(text: str) -> list[Modem]:
@@ -117,7 +126,9 @@ def _words(value: object) -> list[str]:
 def _interface(flat: Mapping[str, Any]) -> str | None:
     """The network interface: of the ports, or of the bearer; a bearer over PPP names a tty."""
     bearer = str(flat.get("bearer.interface", ""))
-    if re.fullmatch(r"[\w.@-]{1,15}", bearer) and not bearer.startswith(("tty", "cdc-")):
+    if bearer.startswith("tty"):
+        return None
+    if re.fullmatch(r"[\w.@-]{1,15}", bearer) and not bearer.startswith("cdc-"):
         return bearer
     ports = flat.get("generic.ports")
     text = ", ".join(map(str, ports)) if isinstance(ports, list) else str(ports or "")
@@ -205,6 +216,7 @@ _TEXT_KEYS = {
     "operator name": "3gpp.operator-name",
     "registration": "3gpp.registration-state",
     "interface": "bearer.interface",
+    "connected": "bearer.connected",
     "ports": "generic.ports",
     "paths": "generic.bearers",
     "path": "generic.bearers",

@@ -34,7 +34,8 @@ _NAME = re.compile(r"[\w.@-]{1,32}")
 
 def read(run: Runner, wifi: tuple[str, ...] = ()) -> list[Modem]:
     """All that ubus knows; ``wifi`` are the interfaces to ask iwinfo about."""
-    found = parse(run(("ubus", "call", "network.interface", "dump")) or "")
+    dump = run(("ubus", "call", "network.interface", "dump"))
+    found = parse(dump or run(("ubus", "call", "network.interface.wan", "status")) or "")
     found += modemmanager.parse(run(("ubus", "call", "modemmanager", "info")) or "")
     for iface in wifi:
         question = json.dumps({"device": iface})
