@@ -46,6 +46,8 @@ class Box(NamedTuple):
     files: Mapping[str, str] = {}
     gateway: str = "192.168.8.1"
     generation: str | None = None
+    at: str | None = None  # what the modem's serial port answers
+    asked_outside: bool = False  # the owner lets us look at the home router's page
 
 
 def write(box: Box, root: Path) -> None:
@@ -126,7 +128,13 @@ def look(box: Box) -> Link:
     """The guess for this box."""
     with tempfile.TemporaryDirectory() as folder:
         write(box, Path(folder))
-        ways = link.Ways(runner(box.tools), _pages(box.pages) if box.pages else None)
+        ways = link.Ways(
+            run=runner(box.tools),
+            page=_pages(box.pages) if box.pages else None,
+            serial=lambda device: box.at,
+            ports=("/dev/ttyUSB2",) if box.at else (),
+            any_page=box.asked_outside,
+        )
         return guess(link.gather(folder, ways))
 
 
@@ -862,6 +870,43 @@ BOXES: tuple[Box, ...] = (
         "mobile",
         (_QMI,),
         {"nmcli -t -f DEVICE,TYPE,STATE device": "cdc-wdm0:gsm:connected\nlo:loopback:unmanaged\n"},
+    ),
+    Box(
+        "AT commands over a serial port: EDGE, though the registration says GSM",
+        "edge",
+        (_PPP,),
+        signal={"rssi_dbm": -87},
+        operator="310260",
+        roaming=True,
+        at='+CGREG: 2,5,"66C0","1042",0\r\n+CSQ: 13,99\r\nOK\r\n'
+        '+QNWINFO: "EDGE","310260","GSM 1900",613\r\nOK\r\n',
+    ),
+    Box("ModemManager, GPRS", "gprs", (_QMI,), _mmcli(_generic(["gprs"], "9")), {"quality_pct": 9}),
+    Box(
+        "a Starlink dish behind Ethernet",
+        "satellite",
+        (_ETH,),
+        pages={"/": "<html><head><title>Starlink</title></head></html>"},
+        asked_outside=True,
+    ),
+    Box(
+        "a cable modem behind Ethernet",
+        "cable",
+        (_ETH,),
+        pages={"/": "<html><h1>DOCSIS downstream bonded channels</h1></html>"},
+        asked_outside=True,
+    ),
+    Box("a home router whose page says nothing", "ethernet", (_ETH,), pages={"/": "<html></html>"}),
+    Box("a bridge without ports", "bridge", (_BR._replace(lower=()),)),
+    Box("a container's veth", "virtual", (Nic("eth0", folders=("brport",)),)),
+    Box("a tunnel over nothing that is known", "vpn", (Nic("wg0", 65534, "wireguard"),)),
+    Box("an interface that says nothing", "unknown", (Nic("foo0", 999, driver="foo"),)),
+    Box(
+        "a bond whose active port is the modem",
+        "lte",
+        (Nic("bond0", 1, "bond", lower=("wwan0",)), _QMI),
+        _uqmi('{"type":"lte","rssi":-70}'),
+        {"rssi_dbm": -70},
     ),
     Box("an optical terminal that is the box", "fiber", (Nic("gpon0"),)),
 )

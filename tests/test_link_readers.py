@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -27,6 +28,7 @@ from agent.link import (
 )
 from agent.link.modem import (
     GENERATIONS,
+    LIMITS,
     Modem,
     measured,
     modem,
@@ -54,7 +56,7 @@ def test_a_box_is_guessed_to_be_what_it_is(box: Box) -> None:
     assert found.signal == pytest.approx(dict(box.signal), abs=0.01)
     assert (found.operator, found.roaming) == (box.operator, box.roaming)
     assert found.generation == (box.generation or GENERATIONS.get(box.type))
-    assert 0 < found.confidence <= 1 and found.evidence
+    assert (found.confidence > 0) is (box.type != "unknown") and found.evidence
 
 
 @pytest.mark.parametrize("box", BOXES, ids=lambda box: box.name)
@@ -64,8 +66,19 @@ def test_no_number_of_a_modem_and_no_name_of_a_network_leaves_a_box(box: Box) ->
     assert not re.search(r"\d{12,}|([0-9a-f]{2}:){5}|Somebody|185733636", told)
 
 
-def test_the_table_of_confusion_counts_every_box() -> None:
-    assert f"of {len(BOXES)} boxes" in table() and "| **lte** |" in table()
+DOC = (Path(__file__).parent.parent / "docs" / "links.md").read_text()
+
+
+def test_the_table_of_confusion_in_the_docs_is_what_the_command_prints() -> None:
+    assert DOC.partition("<!-- confusion -->\n")[2].strip() == table()
+    assert f"of {len(BOXES)} boxes" in DOC and "| **lte** |" in DOC
+
+
+def test_every_value_of_a_signal_is_in_the_docs() -> None:
+    part = DOC.partition("<!-- signal -->")[2].partition("##")[0]
+    named = set(re.findall(r"`(\w+)`", part))
+    assert named == set(LIMITS) | {name for name in named if name.startswith("nr_")}
+    assert {name for box in BOXES for name in box.signal} <= named
 
 
 @pytest.mark.parametrize(

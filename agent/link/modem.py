@@ -103,7 +103,7 @@ def cdma_generation(word: object) -> str | None:
     return "2g" if re.search(r"cdma2000|cdma1x|1xrtt|^cdma$|is-?95", text) else None
 
 
-_LIMITS = {
+LIMITS = {
     "rssi_dbm": (-130, -1),
     "rxlev_dbm": (-115, -1),
     "rsrp_dbm": (-156, -20),
@@ -132,7 +132,6 @@ _LIMITS = {
     "us_power_dbmv": (-40, 80),
     "ds_channels": (1, 200),
     "us_channels": (1, 100),
-    "rx_power_dbm": (-50, 10),
 }
 _NUMBER = re.compile(
     r"\s*(?:[<>]=?\s*)?([-+]?\d{1,12}(?:\.\d{1,6})?)\s*(?:[A-Za-z%][A-Za-z%/]*)?\s*"
@@ -155,7 +154,7 @@ def measured(**values: object) -> dict[str, float]:
     """Those of them that are numbers, and can be what they are said to be; ``nr_`` as without."""
     found = {}
     for name, value in values.items():
-        low, high = _LIMITS[name.removeprefix("nr_")]
+        low, high = LIMITS[name.removeprefix("nr_")]
         given = number(value)
         if given is not None and low <= given <= high:
             found[name] = round(given, 2)
