@@ -70,11 +70,11 @@ def _box(replay: str | None, root: str, ways: Ways) -> Iterator[tuple[str, Ways]
     if replay is None:
         yield root, ways
         return
-    from agent.link import capture
+    from agent.link import replay as recording
 
     with tempfile.TemporaryDirectory(prefix="swarming-") as folder:
         try:
-            recorded = capture.unpack(replay, folder)
-        except capture.CaptureError as error:
+            recorded = recording.unpack(replay, folder)
+        except recording.CaptureError as error:
             raise ConfigError(str(error)) from error
         yield folder, recorded

@@ -17,10 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent import link
-from agent.link import Ways, capture
-from agent.link.capture import CaptureError, record, unpack
+from agent.link import Ways, replay
+from agent.link.capture import record
 from agent.link.http import Getter, Reply
 from agent.link.mask import Mask
+from agent.link.replay import CaptureError, unpack
 from agent.linkguess import Link, guess
 from tests.test_linkguess import Box
 
@@ -356,7 +357,7 @@ def test_a_bomb_is_refused_before_it_is_in_memory(tmp_path: Path) -> None:
     member.size = 1 << 30
     with gzip.open(path, "wb") as out:
         out.write(member.tobuf())
-        for _ in range(capture._MOST_BYTES // (1 << 20) + 1):
+        for _ in range(replay._MOST_BYTES // (1 << 20) + 1):
             out.write(bytes(1 << 20))
     with pytest.raises(CaptureError, match="larger than"):
         unpack(str(path), str(tmp_path))
@@ -377,7 +378,7 @@ def test_a_sparse_file_is_no_way_around(tmp_path: Path) -> None:
 
 
 def test_too_many_files_are_refused(tmp_path: Path) -> None:
-    many = [file(f"root/{nth}") for nth in range(capture._MOST_MEMBERS + 1)]
+    many = [file(f"root/{nth}") for nth in range(replay._MOST_MEMBERS + 1)]
     with pytest.raises(CaptureError, match="more than"):
         unpack(str(archive(tmp_path / "many.tar.gz", GOOD, *many)), str(tmp_path / "laid"))
 

@@ -1,20 +1,15 @@
-"""A box in a file: ``swarming-agent link --capture`` records all that a guess is made of, and
-``--replay`` guesses from it. Whatever tells who somebody is has been masked (see ``mask``).
+"""A box in a file: ``swarming-agent link --capture`` records all that a guess is made of.
 
 The file is a tar of ``box.json`` (what was asked, and answered) and of ``root/…``, the few files
-of /proc and /sys that are read. It may come from anybody: what is not plain, small and inside is
-refused whole.
+of /proc and /sys that are read. Whatever tells who somebody is has been masked (see ``mask``).
 """
 
 import contextlib
-import gzip
 import io
 import json
 import os
-import re
 import struct
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
@@ -22,27 +17,14 @@ from typing import Any
 from agent.link import root_file, sysfs
 from agent.link.http import Getter, Reply
 from agent.link.mask import Mask
-from agent.link.modem import load, table
+from agent.link.replay import BOX, is_inside
 from agent.link.sources import Ways, ask
 
-BOX = "box.json"
-_MOST_BYTES = 8 * 1024 * 1024
-_MOST_MEMBERS = 5000
-_MOST_DEPTH = 12
 _SHORT = 4096
-_NAME = re.compile(r"root(?:/[\w.:@+~-]{1,64})+", re.ASCII)
-_LINK = re.compile(r"[\w.:@+-]{1,64}", re.ASCII)
 _OF_INTERFACE = ("type", "uevent", "ifindex", "iflink", "operstate", "tun_flags")
 _OF_BOND = ("bonding/active_slave", "bonding/slaves")
 _MARKS = ("wireless", "phy80211", "bridge", "brport")  # that they are there says it all
 _CONTROL = ("usbmisc", "usb", "wwan")
-
-
-class CaptureError(Exception):
-    """One line that says what is wrong with the file."""
-
-
-# Recording
 
 
 class Recorder:
@@ -98,7 +80,7 @@ def record(path: str, ways: Ways, root: str = "/") -> None:
     files: dict[str, bytes | str] = {BOX: json.dumps(_masked(said, mask), indent=1).encode()}
     for name, content in _files(root, mask):
         inside = "root/" + mask.text(name)
-        if _is_inside(inside):  # an interface may be called anything
+        if is_inside(inside):  # an interface may be called anything
             files[inside] = content
     with tarfile.open(path, "w:gz") as archive:
         for name, content in files.items():
@@ -224,120 +206,3 @@ def _entries(root: str, path: str) -> list[str]:
         return sorted(os.listdir(os.path.join(root, path)))
     except OSError:
         return []
-
-
-# Replaying
-
-
-def unpack(path: str, folder: str) -> Ways:
-    """Lays the recorded files under ``folder``; how the recorded box answers. CaptureError."""
-    files, links = _members(path)
-    said = table(load(files.pop(BOX, b"").decode("utf-8", errors="replace")))
-    if said.get("v") != 1:
-        raise CaptureError(f"{path}: not a capture that this version can read")
-    for name, content in files.items():
-        target = os.path.join(folder, name.removeprefix("root/"))
-        try:
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            with open(target, "xb") as file:
-                file.write(content)
-        except OSError as error:  # a file where another one has a folder
-            raise CaptureError(f"{path}: {name}: {error.strerror}") from error
-    for name, link in links.items():
-        with contextlib.suppress(OSError):
-            os.makedirs(os.path.dirname(os.path.join(folder, name[5:])), exist_ok=True)
-            os.symlink(link, os.path.join(folder, name[5:]))
-    return _ways(said)
-
-
-def _members(path: str) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Its files and links, each checked; nothing is on the disk yet."""
-    files: dict[str, bytes] = {}
-    links: dict[str, str] = {}
-    try:
-        with tarfile.open(fileobj=io.BytesIO(_unzipped(path)), mode="r:") as archive:
-            for member in archive:
-                name = member.name.removeprefix("./")
-                if member.isdir():
-                    continue
-                if (name != BOX and not _is_inside(name)) or name in files or name in links:
-                    raise CaptureError(f"{path}: {name[:80]!r} does not belong into a capture")
-                if member.issym() and name != BOX and _is_word(member.linkname):
-                    links[name] = member.linkname
-                elif member.isreg() and member.size <= _MOST_BYTES:
-                    file = archive.extractfile(member)
-                    files[name] = file.read() if file is not None else b""
-                else:
-                    raise CaptureError(f"{path}: {name[:80]!r} is neither a file nor a plain link")
-                if len(files) + len(links) > _MOST_MEMBERS:
-                    raise CaptureError(f"{path}: more than {_MOST_MEMBERS} files")
-    except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
-        raise CaptureError(f"{path}: {error}") from error
-    return files, links
-
-
-def _unzipped(path: str) -> bytes:
-    """All of it at once, so that nothing in it can be larger than that."""
-    with gzip.open(path, "rb") as file:
-        content = file.read(_MOST_BYTES + 1)
-    if len(content) > _MOST_BYTES:
-        raise CaptureError(f"{path}: larger than {_MOST_BYTES} bytes")
-    return content
-
-
-def _is_inside(name: str) -> bool:
-    parts = name.split("/")
-    return (
-        _NAME.fullmatch(name) is not None
-        and len(parts) <= _MOST_DEPTH
-        and not any(part.strip(".") == "" for part in parts)
-    )
-
-
-def _is_word(target: str) -> bool:
-    """A link that leads nowhere else: its target is only ever read as a name."""
-    return _LINK.fullmatch(target) is not None and target.strip(".") != ""
-
-
-def _ways(said: dict[str, Any]) -> Ways:
-    helpers = {
-        tuple(map(str, asked)): printed
-        for asked, printed in _pairs(said.get("helpers"))
-        if isinstance(asked, list) and isinstance(printed, str)
-    }
-    serial = {
-        asked: printed
-        for asked, printed in _pairs(said.get("serial"))
-        if isinstance(asked, str) and isinstance(printed, str)
-    }
-    return Ways(
-        run=lambda command: helpers.get(tuple(command)),
-        page=lambda gateway: _page(said.get("pages"), gateway),
-        serial=serial.get,
-        ports=tuple(serial),
-        any_page=said.get("any_page") is True,
-    )
-
-
-def _pairs(listed: Any) -> Iterator[tuple[Any, Any]]:
-    for each in listed if isinstance(listed, list) else ():
-        if isinstance(each, list) and len(each) == 2:
-            yield each[0], each[1]
-
-
-def _page(listed: Any, gateway: str) -> Getter:
-    """The recorded pages of this gateway, one after the other where one was asked for twice."""
-    pages = [table(page) for page in (listed if isinstance(listed, list) else ())]
-    left = [page for page in pages if page.get("gateway") == gateway]
-
-    def get(path: str, _: Mapping[str, str]) -> Reply | None:
-        for page in left:
-            if page.get("path") == path and isinstance(page.get("status"), int):
-                left.remove(page)
-                headers = {
-                    str(name): str(value) for name, value in table(page.get("headers")).items()
-                }
-                return Reply(page["status"], headers, str(page.get("body")))
-        return None
-
-    return get
