@@ -23,6 +23,7 @@ from agent.link.http import Getter, Reply
 from agent.link.mask import Mask
 from agent.link.replay import CaptureError, unpack
 from agent.linkguess import Link, guess
+from tests import link_boxes
 from tests.test_linkguess import Box
 
 SECRETS = {
@@ -183,6 +184,20 @@ def test_a_recorded_box_guesses_the_same(box: Box, tmp_path: Path, build: object
     with replayed(tmp_path / "box.tar.gz") as (root, ways):
         record(str(tmp_path / "again.tar.gz"), ways, root)
     assert guessed_again(tmp_path / "again.tar.gz") == before
+
+
+@pytest.mark.parametrize("one", link_boxes.BOXES, ids=lambda one: one.name)
+def test_every_box_that_we_know_guesses_the_same_from_its_recording(
+    one: link_boxes.Box, tmp_path: Path
+) -> None:
+    root, path = tmp_path / "box", tmp_path / "box.tar.gz"
+    link_boxes.write(one, root)
+    serial = ("/dev/ttyUSB2",) if one.at else ()
+    page = link_boxes._pages(one.pages) if one.pages else None
+    run = link_boxes.runner(one.tools)
+    ways = Ways(run, page, lambda _: one.at, serial, one.asked_outside)
+    record(str(path), ways, str(root))
+    assert guessed_again(path) == guess(link.gather(str(root), ways))
 
 
 def test_a_recording_tells_nothing_of_anybody(box: Box, tmp_path: Path) -> None:
