@@ -117,19 +117,9 @@ def show_journal(options: argparse.Namespace) -> int:
 
 
 def show_link(options: argparse.Namespace) -> int:
-    """What link this box is on, and why."""
-    from agent import link, linkguess
+    from agent import link_command  # with its readers of every modem
 
-    guess = linkguess.guess(link.gather(options.root), config.load(options).link, options.iface)
-    if options.json:
-        print(json.dumps(guess.as_json()))
-    else:
-        sure = f"{guess.type} by {guess.iface}, confidence {guess.confidence:.2f}"
-        print(sure if guess.iface else f"{guess.type}: there is no default route")
-        for reason in guess.evidence:
-            if guess.iface or reason != "there is no default route":
-                print(f"  {reason}")
-    return 0
+    return link_command.run(options, config.load(options))
 
 
 def pause(options: argparse.Namespace) -> int:
@@ -246,13 +236,19 @@ def _own_link(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="one JSON object")
     command.add_argument("--root", default="/", metavar="DIR", help="read a box's files under DIR")
     command.add_argument("--iface", metavar="NAME", help="judge this interface")
+    told = command.add_mutually_exclusive_group()
+    told.add_argument("--capture", metavar="FILE", help="record this box, masked, as a .tar.gz")
+    told.add_argument("--replay", metavar="FILE", help="judge a recorded box")
+    told.add_argument(
+        "--write", nargs="?", const="", metavar="PATH", help="by root: leave what only root may ask"
+    )
 
 
 # Of the configuration, what the command heeds; the others only want to know which agent is meant.
 _OPTIONS_OF: dict[str, tuple[str, ...] | None] = {
     "run": None,
-    "once": ("link", "allow-private", "deny"),
-    "link": ("link",),
+    "once": ("link", "at", "pages", "allow-private", "deny"),
+    "link": ("link", "at", "pages"),
 }
 _OWN: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "run": _own_run,

@@ -25,12 +25,16 @@ MAX_TEXT = 64
 MIN_BUDGET_BYTES = 1_000_000
 LOG_LEVELS = ("debug", "info", "warning", "error")
 MQTT_VERSIONS = ("auto", "5", "3.1.1", "3.1")
+PAGES = ("modem", "router", "none")
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 _FOLDER_OF_FILES = ("journal", "ca", "cert", "key")
 
 
 class ConfigError(Exception):
     """One line that says which setting is wrong, and how."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))  # a file's name may be anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ class Config:
     place: str | None
     isp: str | None
     link: str | None
+    at: tuple[str, ...]  # serial ports of modems that may be asked
+    pages: str
     allow_private: tuple[Network, ...]
     deny: tuple[Network, ...]
     flush_s: float
@@ -74,6 +80,12 @@ _OPTIONS: tuple[tuple[str, str, str], ...] = (
     ("place", "TEXT", 'where this box stands, as you want others to see it: "Paris"'),
     ("isp", "TEXT", "whose line it is on"),
     ("link", "TYPE", f"the line's type, when the guess is wrong: {' '.join(TYPES)}"),
+    ("at", "DEVICE", "a modem's serial port, to ask it by AT commands what it is on (repeatable)"),
+    (
+        "pages",
+        "WHOSE",
+        "modem | router | none: whose web page may be asked what line it is (modem)",
+    ),
     ("allow-private", "NETWORK", "a private range that may be probed: 10.1.0.0/16 (repeatable)"),
     ("deny", "NETWORK", "a range that may never be probed (repeatable)"),
     ("flush", "SECONDS", "results may stay in memory so long before they are written (0)"),
@@ -84,9 +96,10 @@ _OPTIONS: tuple[tuple[str, str, str], ...] = (
     ("log-level", "LEVEL", " | ".join(LOG_LEVELS)),
 )
 _NAMES = tuple(name for name, _, _ in _OPTIONS)
-_REPEATABLE = ("targets", "allow-private", "deny")
+_REPEATABLE = ("targets", "at", "allow-private", "deny")
 _DEFAULTS: dict[str, str] = {
     "flush": "0",
+    "pages": "modem",
     "mqtt": "auto",
     "max-rows": "500000",
     "max-bytes": "200MB",
@@ -202,6 +215,8 @@ def _checked(settings: Mapping[str, Any], file: str | None, environ: Mapping[str
         place=_text(settings, "place"),
         isp=_text(settings, "isp"),
         link=_choice(settings, "link", TYPES),
+        at=_devices(settings, "at"),
+        pages=_choice(settings, "pages", PAGES) or "modem",
         allow_private=_networks(settings, "allow-private"),
         deny=_networks(settings, "deny"),
         flush_s=_number(settings, "flush", 0.0, MAX_FLUSH_S),
@@ -228,6 +243,14 @@ def _words(settings: Mapping[str, Any], name: str) -> list[str]:
     if not all(isinstance(part, str) for part in parts):
         raise ConfigError(f"{name}: must be text or a list of texts, not {value!r}")
     return [word for part in parts for word in part.split()]
+
+
+def _devices(settings: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    words = _words(settings, name)
+    for word in words:
+        if not word.startswith("/dev/") or not word.isprintable():
+            raise ConfigError(f"{name}: {word!r} must be a device such as /dev/ttyUSB2")
+    return tuple(dict.fromkeys(words))
 
 
 def _text(settings: Mapping[str, Any], name: str, limit: int = MAX_TEXT) -> str | None:

@@ -1,16 +1,28 @@
 """What link is this: the facts that link/ found become one guess, with its reasons. Pure.
 
 The default route names an interface. Bridges, bonds, VLANs and tunnels are followed to what is
-underneath; what that is, a table tells by driver, device type and name. The owner's word (--link)
-always wins, and is marked as stated. Hardware addresses, SSIDs and numbers of modems have no place
-here, not even inside an interface's name.
+underneath; what that is, a table tells by driver, device type and name (link/kinds). Then the
+tools have their say, in this order:
+
+    the owner (--link)                      always wins, and is marked as stated
+    a modem or a DSL line of that interface, which names its technology: the surest of them
+    the interface itself                    "mobile" where no modem says which generation
+    a page at the gateway, the outside view only where the interface says no more than Ethernet
+
+A VPN over LTE is LTE, with the VPN in the evidence. Hardware addresses, SSIDs and numbers of
+modems have no place here, not even inside an interface's name.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from agent.link import Facts
+from agent.link.kinds import Kind, by_name, kind_of, shown
+from agent.link.modem import DSL, GENERATIONS, Modem
 from agent.link.sysfs import Interface
+
+__all__ = ["GENERATIONS", "TYPES", "Link", "changed", "guess", "shown"]
 
 TYPES = (
     *("ethernet", "wifi"),
@@ -18,73 +30,13 @@ TYPES = (
     *("adsl", "vdsl", "dsl", "cable", "fiber", "satellite", "ppp"),
     *("vpn", "bridge", "virtual", "loopback", "unknown"),
 )
-GENERATIONS = {
-    "gprs": "2g",
-    "edge": "2g",
-    "gsm": "2g",
-    "umts": "3g",
-    "hspa": "3g",
-    "lte": "4g",
-    "5g": "5g",
-}
-
-_MODEM_DRIVERS = frozenset(
-    ("qmi_wwan", "qmi_wwan_q", "GobiNet", "cdc_mbim", "huawei_cdc_ncm", "sierra_net", "hso")
-    + ("kalmia", "mhi_net", "mhi_wwan_mbim", "iosm", "mtk_t7xx", "rmnet", "option")
-)
-_DONGLE_DRIVERS = frozenset(("cdc_ether", "rndis_host", "cdc_ncm", "cdc_eem", "ipheth"))
-_MODEM_VENDORS = {
-    "12d1": "Huawei",
-    "19d2": "ZTE",
-    "2c7c": "Quectel",
-    "1199": "Sierra",
-    "1e0e": "SIMCom",
-    "2cb7": "Fibocom",
-    "1bc7": "Telit",
-    "1bbb": "Alcatel",
-    "05c6": "Qualcomm",
-    "2001": "D-Link",
-    "0af0": "Option",
-    "1c9e": "Longcheer",
-    "2357": "TP-Link",
-    "1435": "Wistron",
-    "0846": "Netgear",
-}
-_PHONE_VENDORS = {
-    "05ac": "Apple",
-    "18d1": "Google",
-    "04e8": "Samsung",
-    "22b8": "Motorola",
-    "2717": "Xiaomi",
-    "0fce": "Sony",
-    "22d9": "Oppo",
-    "2a70": "OnePlus",
-    "0bb4": "HTC",
-    "1004": "LG",
-    "0421": "Nokia",
-    "0e8d": "MediaTek",
-    "17ef": "Lenovo",
-}
-_ETHERNET_VENDORS = {
-    "0bda": "Realtek",
-    "0b95": "ASIX",
-    "13b1": "Linksys",
-    "0424": "Microchip",
-    "9710": "MosChip",
-    "050d": "Belkin",
-    "045e": "Microsoft",
-    "1d6b": "Linux gadget",
-    "0525": "Linux gadget",
-}
-_MOBILE_NAME = re.compile(r"(wwan|wwp|wwx|wwu|rmnet|qmimux|3g-|4g-|5g-|lte)")
-_VPN_NAME = re.compile(r"(wg|tun|tap|tailscale|zt|nordlynx|ovpn|utun|ipsec|vti|xfrm)")
-_VPN_DEVTYPES = frozenset(
-    ("wireguard", "vxlan", "gre", "ip6gre", "vti", "xfrm", "amneziawg", "ovpn")
-)
-_TUNNEL_TYPES = frozenset((768, 769, 776, 778, 823))  # ipip, ip6tnl, sit, gre, ip6gre
-_ADDRESS_IN_NAME = re.compile(r"^((?:en|wl|ww|eth)x?)[0-9a-f]{12}$")
 _UNREAL = ("unknown", "virtual", "bridge", "loopback")  # tells nothing of the line
 _MAX_DEPTH = 5
+_MOST_EVIDENCE = 12
+_PPPD_PEER = "10.64.64.64"  # what pppd makes up where the other side names no address: modems
+_MUX = re.compile(r"qmimux|qmapmux|rmnet|ccmni")
+_ENOUGH = 0.4  # of the outside view; under it, it is worth a sentence
+_LINES = (*DSL, "cable", "fiber", "satellite")
 
 
 class Link(NamedTuple):
@@ -132,34 +84,42 @@ class Link(NamedTuple):
         }
 
 
-class _Kind(NamedTuple):
-    type: str
-    confidence: float
-    because: str
+class _Way(NamedTuple):
+    """From the route's interface to what is underneath."""
+
+    kind: Kind
+    names: tuple[str, ...]  # the uplink first, the bottom last
 
 
 def guess(facts: Facts, stated: str | None = None, iface: str | None = None) -> Link:
     """The link behind the default route, or behind ``iface``."""
     evidence: list[str] = []
     name = iface or _uplink(facts, evidence)
-    kind = _Kind("unknown", 0.0, "there is no default route")
-    below = name
+    way = _Way(Kind("unknown", 0.0, "there is no default route"), ())
     if name is not None:
-        kind, below = _follow(facts, name, evidence, _MAX_DEPTH)
-    evidence.append(kind.because)
-    type_, confidence = kind.type, kind.confidence
+        way = _follow(facts, name, evidence, _MAX_DEPTH)
+        way = _Way(_by_peer(facts, name, way.kind), way.names)
+    evidence.append(way.kind.because)
+    told = _told(facts.modems, way) if name is not None else []
+    type_, generation, confidence = _decided(way.kind, told, evidence)
+    hint = facts.outside
+    if hint is not None and type_ in ("ethernet", "wifi"):
+        evidence.append(hint.because)
+        if type_ == "ethernet" and hint.confidence >= _ENOUGH and hint.type in TYPES:
+            type_, generation = hint.type, GENERATIONS.get(hint.type)
+            confidence = hint.confidence
     if stated is not None:
         evidence.insert(0, f"the owner says {stated}")
-        type_, confidence = stated, 1.0
+        type_, generation, confidence = stated, GENERATIONS.get(stated), 1.0
     return Link(
         type=type_,
-        generation=GENERATIONS.get(type_),
+        generation=generation,
         iface=None if name is None else shown(name),
         confidence=confidence,
-        evidence=tuple(evidence),
-        signal=_signal(facts, below) if below is not None else {},
-        operator=None,
-        roaming=None,
+        evidence=tuple(evidence[:_MOST_EVIDENCE]),
+        signal=_signal(facts, way, told, type_),
+        operator=next((said.operator for said in told if said.operator), None),
+        roaming=next((said.roaming for said in told if said.roaming is not None), None),
         stated=stated is not None,
     )
 
@@ -177,11 +137,6 @@ def changed(old: Link | None, new: Link) -> bool:
     )
 
 
-def shown(iface: str) -> str:
-    """The interface's name without the hardware address that udev may have put into it."""
-    return _ADDRESS_IN_NAME.sub(r"\1*", iface)
-
-
 def _uplink(facts: Facts, evidence: list[str]) -> str | None:
     """The interface of the default route: IPv4's first, for most targets have it."""
     if not facts.routes:
@@ -194,32 +149,55 @@ def _uplink(facts: Facts, evidence: list[str]) -> str | None:
     return route.iface
 
 
-def _follow(facts: Facts, name: str, evidence: list[str], depth: int) -> tuple[_Kind, str]:
-    """The kind of the interface at the bottom, and that interface's name."""
+def _by_peer(facts: Facts, name: str, kind: Kind) -> Kind:
+    """PPP towards the address that pppd makes up is PPP over a modem."""
+    peers = [route.gateway for route in facts.routes if route.iface == name]
+    if kind.type == "ppp" and _PPPD_PEER in peers:
+        return Kind("mobile", 0.75, f"{shown(name)} is PPP to {_PPPD_PEER}, as over a modem")
+    return kind
+
+
+def _follow(facts: Facts, name: str, evidence: list[str], depth: int) -> _Way:
+    """The kind of the interface at the bottom, and the names on the way to it."""
     interface = facts.interfaces.get(name)
     if interface is None:
-        return _by_name(name), name
-    kind = _kind(interface)
+        return _Way(by_name(name), (name,))
+    kind = kind_of(interface)
     if depth == 0:
-        return kind, name
+        return _Way(kind, (name,))
     for below in _below(facts, interface, kind):
         evidence.append(f"{kind.because}, over {shown(below)}")
-        found, bottom = _follow(facts, below, evidence, depth - 1)
-        if found.type not in _UNREAL:
-            return found._replace(confidence=found.confidence * 0.95), bottom
+        found = _follow(facts, below, evidence, depth - 1)
+        if found.kind.type not in _UNREAL:
+            sure = found.kind._replace(confidence=found.kind.confidence * 0.95)
+            return _Way(sure, (name, *found.names))
         evidence.pop()
-    return kind, name
+    return _Way(kind, (name,))
 
 
-def _below(facts: Facts, interface: Interface, kind: _Kind) -> list[str]:
+def _below(facts: Facts, interface: Interface, kind: Kind) -> list[str]:
     """What it may run over, the likeliest first."""
     if interface.lower:
         known = [facts.interfaces[name] for name in interface.lower if name in facts.interfaces]
         return [lower.name for lower in sorted(known, key=_likeliness)]
     if kind.type == "vpn":
-        outside = (route.iface for route in facts.routes)
-        return [name for name in outside if name != interface.name and not _is_vpn(facts, name)][:1]
+        outside = [route.iface for route in facts.routes]
+        ways = [name for name in outside if name != interface.name and not _is_vpn(facts, name)]
+        return ways[:1] or _only_way_out(facts)
     return []
+
+
+def _only_way_out(facts: Facts) -> list[str]:
+    """Where the tunnel has taken even the default route: the one real uplink, if it is one."""
+    real = [
+        one.name
+        for one in facts.interfaces.values()
+        if not one.bridge_port
+        and one.operstate in ("up", "unknown")
+        and kind_of(one).type not in (*_UNREAL, "vpn")
+    ]
+    mobile = [name for name in real if kind_of(facts.interfaces[name]).type in ("mobile", "ppp")]
+    return next((names for names in (real, mobile) if len(names) == 1), [])
 
 
 def _likeliness(interface: Interface) -> tuple[bool, bool, bool, str]:
@@ -234,94 +212,76 @@ def _likeliness(interface: Interface) -> tuple[bool, bool, bool, str]:
 
 def _is_vpn(facts: Facts, name: str) -> bool:
     interface = facts.interfaces.get(name)
-    return (_by_name(name) if interface is None else _kind(interface)).type == "vpn"
+    return (by_name(name) if interface is None else kind_of(interface)).type == "vpn"
 
 
-def _kind(interface: Interface) -> _Kind:
-    """One interface by itself. The order matters: the surest signs come first."""
-    name, driver, devtype = interface.name, interface.driver, interface.devtype
-    if interface.type == 772:
-        return _Kind("loopback", 1.0, f"{name} is the loopback")
-    if interface.wireless or devtype == "wlan":
-        return _Kind("wifi", 0.95, f"{shown(name)} is a Wi-Fi interface{_of(driver)}")
-    if devtype == "wwan" or driver in _MODEM_DRIVERS:
-        return _Kind("mobile", 0.9, f"{shown(name)} is a mobile modem{_of(driver)}")
-    if driver in _DONGLE_DRIVERS:
-        return _dongle(interface)
-    if interface.bridge or devtype == "bridge":
-        return _Kind("bridge", 0.6, f"{name} is a bridge")
-    if interface.tun or devtype in _VPN_DEVTYPES or interface.type in _TUNNEL_TYPES:
-        return _Kind("vpn", 0.8, f"{name} is a tunnel")
-    if devtype == "ppp" or interface.type == 512:
-        return _ppp(name)
-    if interface.type == 519:
-        return _Kind("mobile", 0.8, f"{name} carries raw IP, as modems do")
-    if interface.virtual:
-        return _virtual(interface)
-    if interface.type == 1:
-        sure = 0.7 if interface.bus == "virtio" else 0.9
-        return _Kind("ethernet", sure, f"{shown(name)} is an Ethernet interface{_of(driver)}")
-    return _by_name(name)
+def _told(modems: Sequence[Modem], way: _Way) -> list[Modem]:
+    """What is said of this interface, the surest first."""
+    found = []
+    for said in modems:
+        confidence = _applies(said, way)
+        if confidence and said.type in TYPES:
+            found.append(said._replace(confidence=said.confidence * confidence))
+    return sorted(found, key=lambda said: (not _is_exact(said), -said.confidence))
 
 
-def _dongle(interface: Interface) -> _Kind:
-    """USB devices that look like Ethernet: a stick, a tethered phone, or a plain adapter."""
-    name, driver = shown(interface.name), interface.driver
-    vendor = (interface.usb_id or "").partition(":")[0]
-    if driver == "ipheth" or vendor in _PHONE_VENDORS:
-        maker = _PHONE_VENDORS.get(vendor, "Apple")
-        return _Kind("mobile", 0.6, f"{name} is a tethered phone ({maker}, driver {driver})")
-    if vendor in _MODEM_VENDORS:
-        maker = _MODEM_VENDORS[vendor]
-        return _Kind("mobile", 0.7, f"{name} is a USB modem ({maker}, driver {driver})")
-    if vendor in _ETHERNET_VENDORS:
-        maker = _ETHERNET_VENDORS[vendor]
-        return _Kind("ethernet", 0.7, f"{name} is a USB adapter ({maker}, driver {driver})")
-    if driver in ("cdc_ether", "rndis_host"):
-        return _Kind("mobile", 0.4, f"{name} is a USB device with driver {driver}, often a modem")
-    return _Kind("ethernet", 0.4, f"{name} is a USB device with driver {driver}")
+def _is_exact(said: Modem) -> bool:
+    """It names a technology, and not only that there is a modem."""
+    return said.type in GENERATIONS or said.generation is not None or said.type in _LINES
 
 
-def _ppp(name: str) -> _Kind:
-    if _MOBILE_NAME.match(name):
-        return _Kind("mobile", 0.7, f"{name} is PPP, and its name says mobile")
-    if name.startswith(("pppoe", "pppoa")):
-        return _Kind("ppp", 0.6, f"{name} is PPP over a fixed line")
-    return _Kind("ppp", 0.5, f"{name} is PPP: a fixed line or a modem")
+def _applies(said: Modem, way: _Way) -> float:
+    """1 if it is about this interface, less if that is likely, 0 if it is about another."""
+    kind = way.kind.type
+    mobile = said.type == "mobile" or said.type in GENERATIONS
+    if said.iface is not None:
+        # "wwan0.1" and "qmimux0" carry what wwan0 does; only the former tells it by its name.
+        stems = set(way.names) | {re.split(r"[.:@]", name)[0] for name in way.names}
+        if said.iface not in stems:
+            return 0.9 if mobile and _MUX.match(way.names[-1]) else 0.0
+        return 1.0
+    if mobile and kind == "mobile":
+        return 0.97
+    if mobile and kind in ("ppp", "unknown"):
+        return 0.0 if way.names[-1].startswith("pppo") else 0.9
+    if said.type in DSL and kind in ("dsl", "ppp"):
+        return 0.97
+    if said.type in DSL and kind in ("ethernet", "virtual", "unknown"):
+        return 0.75
+    weak = said.confidence < 0.7 and (said.type in _LINES or mobile)  # a page that answers
+    return 1.0 if weak and kind == "ethernet" else 0.0
 
 
-def _virtual(interface: Interface) -> _Kind:
-    name, devtype = interface.name, interface.devtype
-    if devtype in ("vlan", "bond", "macvlan", "ipvlan", "dsa"):
-        return _Kind("virtual", 0.5, f"{name} is a {devtype}")
-    by_name = _by_name(name)
-    if by_name.type != "unknown" and interface.type != 1:
-        return by_name
-    return _Kind("virtual", 0.6, f"{name} is virtual: nothing is known of what is behind it")
+def _decided(
+    kind: Kind, told: Sequence[Modem], evidence: list[str]
+) -> tuple[str, str | None, float]:
+    """Type, generation, confidence; what was said is added to the evidence."""
+    evidence += [said.evidence for said in told]
+    best = next((said for said in told if _is_exact(said)), None)
+    if best is not None:
+        others = {said.type for said in told if _is_exact(said) and said is not best}
+        agree = 1.0 if others <= {best.type} else 0.9
+        return best.type, best.generation, best.confidence * agree
+    best = max(told, key=lambda said: said.confidence, default=None)
+    if best is None or best.type in _UNREAL:
+        return kind.type, GENERATIONS.get(kind.type), kind.confidence
+    if best.type == kind.type:
+        return kind.type, GENERATIONS.get(kind.type), max(kind.confidence, best.confidence)
+    if best.type == "vpn" and kind.type not in (*_UNREAL, "ppp"):
+        return kind.type, GENERATIONS.get(kind.type), kind.confidence
+    return best.type, best.generation, max(best.confidence, 0.1)
 
 
-def _by_name(name: str) -> _Kind:
-    """When sysfs knows nothing of it: a weak guess."""
-    if _MOBILE_NAME.match(name):
-        return _Kind("mobile", 0.5, f"{shown(name)} has a modem's name")
-    if name.startswith("wl"):
-        return _Kind("wifi", 0.5, f"{shown(name)} has a Wi-Fi interface's name")
-    if name.startswith("ppp"):
-        return _ppp(name)
-    if _VPN_NAME.match(name):
-        return _Kind("vpn", 0.5, f"{name} has a tunnel's name")
-    if name.startswith(("eth", "en")):
-        return _Kind("ethernet", 0.4, f"{shown(name)} has an Ethernet interface's name")
-    return _Kind("unknown", 0.0, f"nothing is known of {shown(name)}")
-
-
-def _of(driver: str | None) -> str:
-    return f" (driver {driver})" if driver else ""
-
-
-def _signal(facts: Facts, name: str) -> dict[str, float]:
-    station = facts.stations.get(name)
-    if station is None:
-        return {}
-    measured = {"signal_dbm": station.signal_dbm, "quality_pct": station.quality_pct}
-    return {key: float(value) for key, value in measured.items() if value is not None}
+def _signal(facts: Facts, way: _Way, told: Sequence[Modem], type_: str) -> dict[str, float]:
+    """What was measured of this link; of a value that two tell, the surer one's."""
+    found: dict[str, float] = {}
+    for said in told:
+        if said.type in (type_, "mobile") or GENERATIONS.get(said.type) == GENERATIONS.get(type_):
+            found = {**said.signal, **found}
+    station = facts.stations.get(way.names[-1]) if way.names else None
+    if station is not None:
+        measured = {"signal_dbm": station.signal_dbm, "quality_pct": station.quality_pct}
+        for key, value in measured.items():
+            if value is not None:
+                found.setdefault(key, float(value))
+    return found

@@ -74,7 +74,8 @@ def _bodies(listed: Sequence[Target], config: Config) -> Iterator[dict[str, Any]
         print(f"A better way to ping: {pinger.advice}", file=sys.stderr)
     policy = Policy(config.allow_private, config.deny)
     prober = Prober(events.put, pinger, Resolver(), policy)
-    facts = linkguess.guess(link.gather(), config.link).as_body(0)
+    ways = link.own_ways(config.at, config.pages)
+    facts = linkguess.guess(link.gather("/", ways), config.link).as_body(0)
     begun_s: dict[str, float] = {}
     for target in listed:
         _wait_for_turn(target.host, begun_s)

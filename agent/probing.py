@@ -8,8 +8,8 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from agent import link, linkguess, schedule
-from agent.link import routes
+from agent import linkguess, schedule
+from agent.line import Answer, Line, Seen, Wish
 from agent.linkguess import Link
 from agent.prober import FirstHopFound, ProbeCrashed, Probed, Prober
 from agent.targets import Policy, Refused, parse_list
@@ -42,13 +42,12 @@ class Probing:
         self.on_link: Callable[[Link], None] = lambda _: None
         self._prober = prober
         self._policy = policy
-        self._stated_link = stated_link
-        self._root = root
         self._busy = False
         self._refused: tuple[Refused, ...] = ()
         self._refused_address: dict[str, dict[str, Any]] = {}
-        self.link, self._gateway = self._look()
-        self._linked_at = self._acted_at = now
+        self._line = Line(stated_link, now, root)
+        self._began_on: Seen = self._line.seen
+        self._acted_at = now
         self._find_hop_at = now + schedule.SLOT_S  # a crash loop must send nothing
 
     def follow(self, listed: Listed, now: float) -> None:
@@ -70,8 +69,12 @@ class Probing:
     def configure(self, policy: Policy, stated_link: str | None, now: float) -> None:
         """What the owner allows, and says of the link, from now on; then ``follow`` the list."""
         self._policy = self._prober.policy = policy
-        self._stated_link = stated_link
+        self._line.stated = stated_link
         self._look_at_link(now)
+
+    @property
+    def link(self) -> Link:
+        return self._line.link
 
     def refused(self) -> list[dict[str, Any]]:
         """The words on the list that are not probed, and why."""
@@ -82,10 +85,11 @@ class Probing:
         """Starts what is due, unless something runs or the owner has paused the box."""
         if now - self._acted_at > ASLEEP_S:  # many networks have a gateway of the same address
             self._lose_the_way(now)
+            self._line.forget(now)
         self._acted_at = now
         if self._busy:
             return  # its result is of the link that it began on
-        if now - self._linked_at >= LOOK_EVERY_S:
+        if now - self._line.looked_s >= LOOK_EVERY_S:
             self._look_at_link(now)
         if self.paused:
             return
@@ -93,18 +97,29 @@ class Probing:
             self._look_at_link(now)
             self._find_hop_at = now + FIND_HOP_AGAIN_S
             self._busy = True
-            self._prober.find_first_hop(self._gateway)
+            self._prober.find_first_hop(self._line.gateway)
             return
         probe = self.schedule.next(now)
         if probe is not None:
             self._look_at_link(now)
             self._busy = True
-            self._prober.submit(probe, self._gateway, self.first_hop)
+            self._began_on = self._line.seen
+            self._prober.submit(probe, self._line.gateway, self.first_hop)
 
     def wake_s(self, now: float) -> float:
         if self._busy or self.paused:
-            return 60.0
-        return max(0.0, min(self.schedule.wake_s(now), self._find_hop_at - now))
+            return self._line.wake_s(now)
+        due_s = min(self.schedule.wake_s(now), self._find_hop_at - now, self._line.wake_s(now))
+        return max(0.0, due_s)
+
+    def wish(self, now: float) -> Wish | None:
+        """What the observer is to ask the box's tools, if anything is due."""
+        return self._line.wish(now, self.first_hop)
+
+    def answered(self, answer: Answer, now: float) -> None:
+        """The observer has asked."""
+        self._line.answered(answer, now)
+        self._look_at_link(now)
 
     def probed(self, event: Probed, now: float) -> dict[str, Any] | None:
         """A probe has ended: the body of its result, or None when the box slept through it."""
@@ -116,7 +131,9 @@ class Probing:
             return None  # slept, or stopped before it had begun
         if target is not None:
             self._judge_address(target.text, body)
-        return body | {"link": self.link.as_body(int(now - self._linked_at))}
+        else:
+            self._line.climbed(body, self.first_hop)
+        return body | {"link": self._line.as_body(self._began_on, body.get("ip"), now)}
 
     def found(self, event: FirstHopFound, now: float) -> None:
         self._busy = False
@@ -137,20 +154,13 @@ class Probing:
         why = {"target": text, "reason": body.get("detail"), "ip": body.get("ip")}
         self._refused_address[text] = why
 
-    def _look(self) -> tuple[Link, str | None]:
-        """The link and the gateway as they are now."""
-        guess = linkguess.guess(link.gather(self._root), self._stated_link)
-        gateways = routes.gateway(self._root)
-        route = gateways.get(4) or gateways.get(6)
-        return guess, route.address if route is not None else None
-
     def _look_at_link(self, now: float) -> None:
-        before = self.link, self._gateway
-        self.link, self._gateway = self._look()
-        self._linked_at = now
-        if linkguess.changed(before[0], self.link) or self._gateway != before[1]:
-            log.info("link: %s by %s", self.link.type, self.link.iface or "no interface")
+        before = self.link
+        moved = self._line.look(now)
+        if moved:
             self._lose_the_way(now)
+        if moved or linkguess.changed(before, self.link):
+            log.info("link: %s by %s", self.link.type, self.link.iface or "no interface")
             self.on_link(self.link)
 
     def _lose_the_way(self, now: float) -> None:

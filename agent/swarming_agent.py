@@ -20,6 +20,7 @@ from typing import Any
 from agent import VERSION, about, clock, control, names, wire
 from agent.budget import Budget
 from agent.config import Config, ConfigError
+from agent.line import Answer
 from agent.linkguess import Link
 from agent.observer import Observed, Observer, ObserverCrashed
 from agent.probe_icmp import Pinger, open_pinger
@@ -45,7 +46,9 @@ FACTS_EVERY_S = 1.0
 GOODBYE_S = 2.0
 LONGEST_SLEEP_S = 30.0
 EVENTS_A_TURN = 200  # then what is due is done, however many more a broker pours in
-RELOADED = ("targets", "place", "isp", "link", "allow_private", "deny", "log_level")
+RELOADED = (
+    *("targets", "place", "isp", "link", "at", "pages", "allow_private", "deny", "log_level"),
+)
 
 
 class Stop:
@@ -122,7 +125,7 @@ class Agent:
     def run(self) -> int:
         """Until SIGTERM or SIGINT: then flush, say goodbye, and 0."""
         self._tell_start()
-        self._observer = Observer(self.events.put)
+        self._observer = Observer(self.events.put, self._config.at, self._config.pages)
         self._reload()
         self._on_link(self._probing.link)
         self._probing.follow(self._watch.in_force, clock.boot_ns() / 1e9)
@@ -164,6 +167,8 @@ class Agent:
             if self._observer is not None:
                 self._observer.every_s = self._clock.ask_every_s
             self._journal.follow(self._clock.reading(*clock.now_ns()))
+        elif isinstance(event, Answer):
+            self._probing.answered(event, now)
         elif isinstance(event, ProbeCrashed):
             self._probing.crashed(event)
         elif isinstance(event, ObserverCrashed):
@@ -187,6 +192,8 @@ class Agent:
             self._saved_watch = self._watch.to_save()
             self._journal.put(WATCH, self._saved_watch)
         self._probing.act(now)
+        if self._observer is not None and (wish := self._probing.wish(now)) is not None:
+            self._observer.ask(wish)
         ran_s = self._saved_month_at - self._started_at
         if now - self._saved_month_at >= min(SAVE_MONTH_EVERY_S, max(SAVE_MONTH_FIRST_S, ran_s)):
             self._save_month(now)
@@ -263,6 +270,8 @@ class Agent:
         if self._config != read:
             log.warning("some of the configuration's changes need a restart")
         logging.getLogger().setLevel(read.log_level.upper())
+        if self._observer is not None:
+            self._observer.serial_ports, self._observer.pages = read.at, read.pages
         self._watch.owners(read.targets or "", now)
         self._probing.configure(Policy(read.allow_private, read.deny), read.link, now)
         self._probing.follow(self._watch.in_force, now)

@@ -15,6 +15,7 @@ from agent import (
     cli,
     drain,
     ladder,
+    line,
     probing,
     schedule,
     store_home,
@@ -44,6 +45,8 @@ def shorten() -> None:
     first_hop = functools.partial(ladder.first_hop, interval_s=0.05, timeout_s=0.1)
     ladder.first_hop = first_hop  # type: ignore[assignment]
     probing.FIND_HOP_AGAIN_S /= FACTOR
+    line.ASK_EVERY_S /= FACTOR
+    line.ASK_MOBILE_EVERY_S /= FACTOR
     watch.SETTLE_S /= FACTOR
     store_home.RETRY_S /= FACTOR
     brokers.FIRST_WAIT_S /= FACTOR

@@ -28,10 +28,14 @@ PURE = (
     *("schedule", "wire", "result", "batch", "strict_json", "targets", "linkguess", "drain"),
     "budget",
     *("brokers", "watch", "icmp_packet", "http_message", "spans", "losses", "about"),
+    *("link.mask", "link.kinds", "link.modem", "link.at", "link.docsis"),
 )
 IO = {"socket", "ssl", "select", "threading", "subprocess", "queue", "os", "sqlite3"} | {
     *("pathlib", "shutil", "signal", "paho", "sqlite_utils", "http", "urllib.request", "tempfile")
 }
+
+# Who may run a command: the readers of the link do it through their helpers alone, bounded.
+RUNS_COMMANDS = {"agent.clock", "agent.ping_command", "agent.link.helpers"}
 
 # What a room never reaches, not even through another one.
 NEVER_REACHES = {
@@ -168,6 +172,17 @@ def test_only_the_embedded_store_of_the_indexer_knows_sqlite() -> None:
             for one in imports(name):
                 known = is_or_is_in(one.name, "sqlite3", "sqlite_utils")
                 assert not known, f"{name}:{one.line} imports {one.name}"
+
+
+def test_only_few_rooms_of_the_agent_run_commands() -> None:
+    for name in MODULES:
+        if is_or_is_in(name, "agent"):
+            runs = any(is_or_is_in(one.name, "subprocess", "pty") for one in imports(name))
+            assert runs == (name in RUNS_COMMANDS), name
+            for node in ast.walk(tree_of(name)):
+                if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                    spawns = node.attr in ("system", "popen", "fork") or node.attr[:5] == "spawn"
+                    assert not (node.value.id == "os" and spawns), f"{name}:{node.lineno}"
 
 
 @pytest.mark.parametrize("room", PURE)

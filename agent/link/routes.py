@@ -1,13 +1,17 @@
-"""The kernel's default routes, from /proc/net/route and /proc/net/ipv6_route."""
+"""The kernel's routes, from /proc/net/route and /proc/net/ipv6_route."""
 
 import os
 import struct
-from ipaddress import IPv4Address, IPv6Address
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from itertools import islice
 from typing import NamedTuple
 
 _UP = 0x1
 _REJECT = 0x200
 _MAX_BYTES = 4 * 1024 * 1024
+_MAX_ROUTES = 2000  # a router that knows the whole Internet's sends it all the same way
+_BITS = {4: 32, 6: 128}
 
 
 class Route(NamedTuple):
@@ -15,7 +19,16 @@ class Route(NamedTuple):
     iface: str
     gateway: str | None  # None: on a point-to-point link there is nobody to name
     metric: int
-    prefix_len: int  # 0; or a part of everything, as tunnels like to take it (0.0.0.0/1)
+    prefix_len: int
+    network: int = 0  # its address, as a number
+
+    @property
+    def is_default(self) -> bool:
+        """All of it, or a part of everything, as tunnels like to take it (0.0.0.0/1, 2000::/3)."""
+        if self.family == 4:
+            return self.network == 0 and self.prefix_len <= 1
+        start = self.network >> 120
+        return self.prefix_len == 0 or (self.prefix_len <= 3 and start in (0x00, 0x20))
 
     @property
     def address(self) -> str | None:
@@ -25,9 +38,26 @@ class Route(NamedTuple):
         return self.gateway
 
 
+def table(root: str = "/") -> tuple[Route, ...]:
+    """The routes of both families in the order in which the kernel takes them, IPv4 first."""
+    first = _sorted(islice(_ipv4(root), _MAX_ROUTES))
+    return first + _sorted(islice(_ipv6(root), _MAX_ROUTES))
+
+
 def defaults(root: str = "/") -> tuple[Route, ...]:
-    """Default routes of both families, IPv4 first, the one that the kernel takes before others."""
-    return _sorted(_ipv4(root)) + _sorted(_ipv6(root))
+    """Those of everything, the one that the kernel takes before others first."""
+    return _sorted(filter(_is_default, _ipv4(root))) + _sorted(filter(_is_default, _ipv6(root)))
+
+
+def toward(known: Iterable[Route], ip: str) -> str | None:
+    """The interface by which packets to this address leave, or None; of a ``table``."""
+    address = ip_address(ip)
+    bits = _BITS[address.version]
+    for route in known:
+        shift = bits - route.prefix_len
+        if route.family == address.version and int(address) >> shift == route.network >> shift:
+            return route.iface
+    return None
 
 
 def gateway(root: str = "/") -> dict[int, Route]:
@@ -38,52 +68,52 @@ def gateway(root: str = "/") -> dict[int, Route]:
     return found
 
 
-def _sorted(found: list[Route]) -> tuple[Route, ...]:
+def _is_default(route: Route) -> bool:
+    return route.is_default
+
+
+def _sorted(found: Iterable[Route]) -> tuple[Route, ...]:
     return tuple(sorted(found, key=lambda route: (-route.prefix_len, route.metric)))
 
 
-def _ipv4(root: str) -> list[Route]:
+def _ipv4(root: str) -> Iterator[Route]:
     """Iface Destination Gateway Flags RefCnt Use Metric Mask …; addresses in the CPU's order."""
-    found = []
     for fields in _lines(root, "proc/net/route"):
         try:
             iface, destination, gateway, flags, metric, mask = (
                 fields[0], *(int(fields[at], 16) for at in (1, 2, 3)), int(fields[6]),
-                int(fields[7], 16),
+                int(fields[7], 16) & 0xFFFFFFFF,
             )  # fmt: skip
-        except (IndexError, ValueError):
+            via = str(IPv4Address(struct.pack("=I", gateway))) if gateway else None
+            network = int.from_bytes(struct.pack("=I", destination))
+        except (IndexError, ValueError, struct.error):
             continue  # the heading, or no line of a route
-        length = mask.bit_count()
-        whole = destination == 0 and length <= 1
-        if not whole or not flags & _UP or flags & _REJECT:
-            continue
-        address = str(IPv4Address(struct.pack("=I", gateway))) if gateway else None
-        found.append(Route(4, iface, address, metric, length))
-    return found
+        if flags & _UP and not flags & _REJECT:
+            yield Route(4, iface, via, metric, mask.bit_count(), network)
 
 
-def _ipv6(root: str) -> list[Route]:
+def _ipv6(root: str) -> Iterator[Route]:
     """destination len source len next-hop metric refcnt use flags iface; all in hexadecimal."""
-    found = []
     for fields in _lines(root, "proc/net/ipv6_route"):
         try:
             length, source_length = int(fields[1], 16), int(fields[3], 16)
             metric, flags, iface = int(fields[5], 16), int(fields[8], 16), fields[9]
             address = IPv6Address(bytes.fromhex(fields[4]))
-            start = bytes.fromhex(fields[0])[0]
+            network = int(IPv6Address(bytes.fromhex(fields[0])))
         except (IndexError, ValueError):
             continue
-        # 2000::/3 is all of the Internet, and ::/1 with 8000::/1 is everything.
-        whole = (length == 0 or (length <= 3 and start in (0x00, 0x20))) and source_length == 0
-        if not whole or not flags & _UP or flags & _REJECT or iface == "lo":
+        # Multicast has routes too, and what is the box's own leads to its loopback.
+        if source_length or length > 128 or network >> 120 == 0xFF or iface == "lo":
             continue
-        found.append(Route(6, iface, str(address) if int(address) else None, metric, length))
-    return found
+        if flags & _UP and not flags & _REJECT:
+            via = str(address) if int(address) else None
+            yield Route(6, iface, via, metric, length, network)
 
 
-def _lines(root: str, path: str) -> list[list[str]]:
+def _lines(root: str, path: str) -> Iterator[list[str]]:
     try:
         with open(os.path.join(root, path), encoding="ascii", errors="replace") as file:
-            return [line.split() for line in file.read(_MAX_BYTES).splitlines()]
+            text = file.read(_MAX_BYTES)
     except OSError:
-        return []
+        return
+    yield from (line.split() for line in text.splitlines())
