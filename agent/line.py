@@ -45,6 +45,11 @@ class Seen(NamedTuple):
     table: tuple[routes.Route, ...]
     since_s: float  # when the source of the link's type was asked
 
+    @property
+    def way_out(self) -> str | None:
+        """By its whole name: what is shown leaves out addresses, by which sticks differ."""
+        return self.facts.routes[0].iface if self.facts.routes else None
+
 
 class Line:
     """What is known of the line. ``look`` and ``answered`` change it, ``wish`` says what is due."""
@@ -74,10 +79,10 @@ class Line:
 
     def look(self, now: float) -> bool:
         """Reads the files again; whether the way out is another one than before."""
-        before = self.gateway, self.link.iface
+        before = self.gateway, self.seen.way_out
         self.seen = self._see(now)
         self.looked_s = now
-        if (self.gateway, self.link.iface) == before:
+        if (self.gateway, self.seen.way_out) == before:
             return False
         self.forget(now)
         self.seen = self._see(now)
@@ -159,7 +164,7 @@ class Line:
     def as_body(self, seen: Seen, ip: str | None, now: float) -> dict[str, Any]:
         """The link of a result whose probe began when this was ``seen``, and went to ``ip``."""
         iface = None if ip is None else _toward(seen, ip)
-        if iface is None or linkguess.shown(iface) == seen.link.iface:
+        if iface is None or iface == seen.way_out:
             return seen.link.as_body(int(now - seen.since_s))
         other = linkguess.guess(seen.facts, self.stated, iface)
         return other.as_body(int(now - seen.since_s))

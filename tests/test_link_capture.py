@@ -218,6 +218,28 @@ def test_the_same_stays_the_same_in_every_file(box: Box, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
+    ("said", "secrets"),
+    [
+        ("lower_enx0c5b8f279a64", "0c5b8f279a64"),  # a bridge's port, by its link's name
+        ('+CREG: 2,1,"a12b","0c3d4e5f",7', "a12b 0c3d4e5f"),
+        ('+CREG: 1,"A12B","0C3D4E5F"', "A12B 0C3D4E5F"),
+        (
+            '+QENG: "servingcell","NOCONN","CAT-M","FDD",262,01,2B37905,1,2,3,4,5,ABCD',
+            "2B37905 ABCD",
+        ),
+        ("+GTCCINFO: 1,4,262,02,1A2B,1A2D001,1300,11", "1A2B 1A2D001"),
+        ("2,4,262,02,1A2B,1A2D001,1300,11,3", "1A2B 1A2D001"),  # a neighbour
+        ("Properties | apn: internet, user: alice@isp.example", "alice"),
+        ("SessionID=wkb38f7e; path=/", "wkb38f7e"),
+        ("eNB ID: 53412", "53412"),
+    ],
+)
+def test_nothing_of_anybody_is_left(said: str, secrets: str) -> None:
+    masked = Mask().text(said)
+    assert not [secret for secret in secrets.split() if secret in masked]
+
+
+@pytest.mark.parametrize(
     ("said", "kept"),
     [
         ('{"cellid":134318388,"SIGNAL":-96}', '"SIGNAL":-96'),  # a number stays one of JSON
@@ -389,6 +411,20 @@ def test_a_sparse_file_is_no_way_around(tmp_path: Path) -> None:
         member.size, member.pax_headers = 1, pax
         made.addfile(member, io.BytesIO(b"x"))
     with pytest.raises(CaptureError):
+        unpack(str(path), str(tmp_path))
+
+
+def test_a_file_of_holes_is_refused(tmp_path: Path) -> None:
+    """Old GNU tar's: no byte in the archive, 8 MiB in memory, and 5000 of them."""
+    header = bytearray(tarfile.TarInfo("root/a").tobuf(tarfile.GNU_FORMAT))
+    header[156:157] = tarfile.GNUTYPE_SPARSE
+    size = b"%011o\0" % replay._MOST_BYTES
+    header[386:410], header[483:495] = size + b"%011o\0" % 0, size
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header[:512])
+    path = tmp_path / "holes.tar.gz"
+    path.write_bytes(gzip.compress(bytes(header[:512]) + bytes(1024)))
+    with pytest.raises(CaptureError, match="neither a file"):
         unpack(str(path), str(tmp_path))
 
 

@@ -194,6 +194,14 @@ def test_what_was_written_is_read(path: str) -> None:
     assert os.listdir(os.path.dirname(path)) == ["link.json"]
 
 
+def test_a_device_is_never_replaced(path: str) -> None:
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="not a file"):
+        write([LTE], path)
+    assert stat.S_ISFIFO(os.stat(path).st_mode)
+    assert os.listdir(os.path.dirname(path)) == ["link.json"]
+
+
 def forge(path: str, **changes: object) -> None:
     write([LTE], path)
     said = json.loads(Path(path).read_text()) | changes

@@ -115,7 +115,10 @@ def test_nobody_there_is_no_answer() -> None:
     assert getter("127.0.0.1", lambda: 5.0, port)("/", {}) is None
 
 
-@pytest.mark.parametrize("gateway", ["8.8.4.4", "fe80::1%eth0", "router.example", "0.0.0.0", ""])
+@pytest.mark.parametrize(
+    "gateway",
+    ["8.8.4.4", "169.254.1.1", "fe80::1", "fe80::1%eth0", "router.example", "0.0.0.0", ""],
+)
 def test_only_a_private_address_is_ever_asked(
     monkeypatch: pytest.MonkeyPatch, gateway: str
 ) -> None:

@@ -204,6 +204,19 @@ def test_a_target_behind_another_interface_tells_that_one(box: Follower) -> None
     assert box.line.as_body(seen, "10.1.2.3", 1.0)["type"] == "mobile"
 
 
+def test_two_sticks_named_by_their_addresses_are_told_apart(box: Follower) -> None:
+    one, other = "enx00e04c680001", "enx0c5b8f279a64"
+    box.files.interface(one, driver="r8152", bus="usb")
+    box.files.interface(other, devtype="wwan", driver="cdc_mbim", bus="usb")
+    box.route(one)
+    box.to("0000010A", "0000FFFF", other)  # 10.1.0.0/16
+    box.line.look(1.0)
+    assert box.line.as_body(box.line.seen, "198.41.0.4", 1.0)["type"] == "ethernet"
+    assert box.line.as_body(box.line.seen, "10.1.2.3", 1.0)["type"] == "mobile"
+    box.route(other)
+    assert box.line.look(2.0)  # the same gateway, and no address is shown: another way out
+
+
 def test_ipv6_that_goes_elsewhere_tells_so(box: Follower) -> None:
     zero, via = "0" * 32, "fe80" + "0" * 27 + "1"
     line = f"{zero} 00 {zero} 00 {via} 00000400 00000001 00000000 00000003 wwan0\n"

@@ -65,7 +65,8 @@ def _is_near(gateway: str) -> bool:
         address = ip_address(gateway)
     except ValueError:
         return False
-    return address.is_private and not address.is_unspecified and "%" not in gateway
+    reachable = address.is_private and not (address.is_unspecified or address.is_link_local)
+    return reachable and "%" not in gateway
 
 
 def _is_safe(path: str, headers: Mapping[str, str]) -> bool:

@@ -13,8 +13,9 @@ _KEYS = (
     r"[be]?ssid\d?|mac(?:[ _-]?addr(?:ess)?)?\d?|hw-?addr(?:ess)?|"
     r"equipment[ _-]?id(?:entifier)?|device[ _-]?id(?:entifier)?|subscriber[ _-]?id|"
     r"own(?:[ _-]?numbers?)?|(?:phone|telephone)[ _-]?numbers?|"
-    r"(?:global[ _-]?)?cell[ _-]?id|enodeb(?:[ _-]?id)?|ci|cid|lac|tac|area[ _-]?code|"
-    r"user[ _-]?name|pass(?:word|wd)|psk|puk|token|tokinfo|sesinfo|cookie|"
+    r"(?:global[ _-]?)?cell[ _-]?id|e(?:node|n)b(?:[ _-]?id)?|ci|cid|lac|tac|area[ _-]?code|"
+    r"user(?:[ _-]?name)?|pass(?:word|wd|phrase)|psk|puk|token|tokinfo|sesinfo|cookie|"
+    r"session[ _-]?id|"
     r"hostname|latitude|longitude"
 )
 _BEFORE = rf"""(?<![A-Za-z])(?:{_KEYS})["']?[ \t]*(?:[:=]|->)[ \t]*"""
@@ -25,13 +26,22 @@ _NETWORK = re.compile(
     r"((?<![A-Za-z])[be]?ssid\d?[ \t]*[:=][ \t]*)([^\"'\s][^\r\n]*)", re.IGNORECASE
 )
 _TAGGED = re.compile(rf"(<(?:\w*?)(?:{_KEYS})>)([^<]+)(?=</)", re.IGNORECASE)
-_LISTED = re.compile(r"(\"(?:own-numbers|dns-search)\"\s*:\s*\[)[^\]]*\]")
-_AREA = re.compile(r"(\+C(?:5G|E|G)?REG: *\d,\d, *\"?)([0-9A-F]+)(\"?, *\"?)([0-9A-F]+)")
+_LISTED = re.compile(r"(\"(?:own-numbers|dns-search)\"\s*:\s*\[)[^\]]{0,2000}\]")
+_AREA = re.compile(  # asked for, or with one number less as the modem tells it unasked
+    r"(\+C(?:5G|E|G)?REG: *(?:\d+, *)?\d+, *\"?)([0-9A-F]+)(\"?, *\"?)([0-9A-F]+)", re.IGNORECASE
+)
 # Makers' AT answers have the cell's and the area's numbers so many fields after the network's.
 _CELL = re.compile(
-    r"(?m)^(\+QENG:.*\"(LTE|WCDMA|GSM|NR5G-SA)\".*?,|1,(?:\d+),)\d{3},\d{2,3},([^\r\n]*)"
+    r"(?m)^[ \t]*(\+QENG:[^\r\n]{0,60}?\"(LTE|CAT-M|CAT-NB|eMTC|NBIoT|WCDMA|TDSCDMA|GSM|NR5G-SA)\""
+    r"[^\r\n]{0,20}?,|(?:\+GTCCINFO: *)?[12],\d+,)\d{3},\d{2,3},([^\r\n]*)"
 )
-_CELL_FIELDS = {"LTE": (0, 6), "NR5G-SA": (0, 2), "WCDMA": (0, 1), "GSM": (0, 1)}
+_CELL_FIELDS = {
+    **dict.fromkeys(("LTE", "CAT-M", "CAT-NB", "eMTC", "NBIoT"), (0, 6)),
+    "NR5G-SA": (0, 2),
+    "WCDMA": (0, 1),
+    "TDSCDMA": (0, 1),
+    "GSM": (0, 1),
+}
 _CPSI = re.compile(r"(\+CPSI: *[^,\r\n]*,[^,\r\n]*,[^,\r\n]*,)([^,\r\n]*)(,)([^,\r\n]*)")
 _NOTHING = {"", "-", "--", "n/a", "none", "null", "unknown", "0", "yes", "no", "true", "false", "["}
 _NUMBERS = re.compile(r"(?<![\d.])\d{14,22}[Ff]?(?!\.?\d)")
@@ -39,7 +49,7 @@ _TELEPHONE = re.compile(r"(?<![\w.])\+\d{8,15}\b")
 _MAC = re.compile(
     r"(?<![0-9A-Fa-f:-])[0-9A-Fa-f]{2}(?:([:-])[0-9A-Fa-f]{2})(?:\1[0-9A-Fa-f]{2}){4}"
 )
-_MAC_IN_NAME = re.compile(r"\b((?:en|wl|ww|eth)x?)([0-9a-f]{12})\b")
+_MAC_IN_NAME = re.compile(r"(?<![A-Za-z0-9])((?:en|wl|ww|eth)x?)([0-9a-f]{12})\b")
 _IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.]|\.\d)")
 _IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:){2,7}[0-9A-Fa-f]{0,4}(?![\w:])")
 _PRIVATE = tuple(
@@ -59,6 +69,7 @@ class Mask:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], str] = {}
+        self._counts: dict[str, int] = {}
         self._words: dict[str, str] = {}  # network names, to be found where no key is before them
 
     def text(self, text: str) -> str:
@@ -159,7 +170,8 @@ class Mask:
         """How many of this kind came before this one did."""
         key = (kind, value)
         if key not in self._known:
-            self._known[key] = str(sum(known[0] == kind for known in self._known))
+            self._known[key] = str(self._counts.get(kind, 0))
+            self._counts[kind] = self._counts.get(kind, 0) + 1
         return int(self._known[key])
 
 

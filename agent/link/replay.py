@@ -65,7 +65,9 @@ def _members(path: str) -> tuple[dict[str, bytes], dict[str, str]]:
                     raise CaptureError(f"{path}: {name[:80]!r} does not belong into a capture")
                 if member.issym() and name != BOX and _is_word(member.linkname):
                     links[name] = member.linkname
-                elif member.isreg() and member.size <= _MOST_BYTES:
+                elif (
+                    member.isreg() and not member.issparse()
+                ):  # nor of holes that are not in the archive
                     file = archive.extractfile(member)
                     files[name] = file.read() if file is not None else b""
                 else:

@@ -7,6 +7,7 @@ number of a modem or a subscriber.
 """
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -33,6 +34,8 @@ class Told(NamedTuple):
 
 def write(modems: Sequence[Modem], path: str = PATH) -> None:
     """Replaces the file atomically, readable by all; OSError where that cannot be."""
+    if os.path.exists(path) and not os.path.isfile(path):  # a device is never replaced
+        raise OSError(errno.EINVAL, "it is not a file")
     os.makedirs(os.path.dirname(os.path.abspath(path)), 0o755, exist_ok=True)
     text = json.dumps(
         {
