@@ -19,6 +19,7 @@ NS_PER_MS = 1_000_000
 BUILT_MS = 1_735_689_600_000  # 2025-01-01: no clock of this program can be right before it
 LAST_MS = 4_102_444_800_000  # 2100-01-01: nor from then on; and 64 bits of ns end in 2262
 INDEXER_AFTER_S = 300.0  # connected without a source: the indexer's time is taken
+INDEXER_APART_S = 10.0  # two of its times that far apart, and in agreement, are believed
 UNSYNCED_AFTER_S = 600.0  # connected without any: the results go, and say so
 ASK_EVERY_S = 60.0
 ASK_AGAIN_S = 600.0  # once a source has vouched
@@ -106,7 +107,8 @@ class Clock:
         self._asked = False
         self._vouched_ns: int | None = None  # boot clock
         self._denied = False
-        self._indexer: tuple[int, int] | None = None  # heard at (boot clock), offset
+        self._indexer: tuple[int, int] | None = None  # heard at (boot clock), offset: believed
+        self._claim: tuple[int, int] | None = None  # the same, of one that nothing bears out yet
         self._connected_ns = 0
         self._connected_since_ns: int | None = None
 
@@ -121,17 +123,24 @@ class Clock:
         self._denied = facts.synchronised is False and not facts.rtc
 
     def indexer_said(self, time_ms: int, boot_ns: int, wall_ns: int) -> None:
-        """A live ``indexer/<name>`` arrived. A wall clock that agrees is the finer of the two."""
+        """A live ``indexer/<name>`` arrived. A wall clock that agrees is the finer of the two.
+
+        A broker that hung, or a slow line, hands it over late, and many at the same moment. So it
+        is believed when it agrees with the own wall clock, with what is believed already, or with
+        another one that came some time before.
+        """
         if not self._built_ms <= time_ms < LAST_MS:
             return  # forged, or as wrong as ours
         told_ns = time_ms * NS_PER_MS - boot_ns
-        held_ns = self._indexer[1] if self._indexer is not None else told_ns
-        own_ns = wall_ns - boot_ns
-        for offset_ns in (own_ns, held_ns):
-            if abs(offset_ns - told_ns) <= _AGREE_NS:
-                told_ns = offset_ns
-                break
-        self._indexer = (boot_ns, told_ns)
+        for offset_ns in (wall_ns - boot_ns, self._indexer[1] if self._indexer else None):
+            if offset_ns is not None and abs(offset_ns - told_ns) <= _AGREE_NS:
+                self._indexer = (boot_ns, offset_ns)
+                return
+        claimed = self._claim
+        if claimed is None or abs(claimed[1] - told_ns) > _AGREE_NS:
+            self._claim = (boot_ns, told_ns)
+        elif boot_ns - claimed[0] >= INDEXER_APART_S * NS_PER_S:
+            self._indexer = (boot_ns, max(told_ns, claimed[1]))
 
     def connected(self, boot_ns: int) -> None:
         """A broker took us."""

@@ -103,6 +103,7 @@ def test_after_five_minutes_connected_the_indexer_gives_the_time() -> None:
     box = Clock("boot", 0)
     box.heard(DENIED, 0, 0)  # 1970
     box.connected(s(10))
+    box.indexer_said(TODAY_MS - 10_000, s(10), s(10))
     box.indexer_said(TODAY_MS, s(20), s(20))
     assert box.reading(s(309), s(309)).trust == "waiting"
     reading = box.reading(s(310), s(310))
@@ -110,10 +111,27 @@ def test_after_five_minutes_connected_the_indexer_gives_the_time() -> None:
     assert reading.wall_ms == TODAY_MS + 290_000
 
 
+def test_an_indexers_time_that_came_late_is_not_believed() -> None:
+    box = Clock("boot", 0)
+    box.heard(DENIED, 0, 0)
+    box.connected(0)
+    box.indexer_said(TODAY_MS - 29_000, s(300), s(300))  # the broker had hung: both indexers' words
+    box.indexer_said(TODAY_MS - 28_900, s(300), s(300))
+    assert box.reading(s(300), s(300)).trust == "waiting"
+    box.indexer_said(TODAY_MS + 20_000, s(320), s(320))
+    assert box.reading(s(320), s(320)).trust == "waiting"
+    box.indexer_said(TODAY_MS + 40_000, s(340), s(340))
+    assert box.reading(s(340), s(340)).wall_ms == TODAY_MS + 40_000
+    box.indexer_said(TODAY_MS + 40_000, s(369), s(369))  # late again: nothing moves
+    reading = box.reading(s(369), s(369))
+    assert (reading.trust, reading.wall_ms) == ("indexer", TODAY_MS + 69_000)
+
+
 def test_the_indexers_time_does_not_wobble_and_yields_to_a_clock_that_agrees() -> None:
     box = Clock("boot", 0)
     box.heard(DENIED, 0, 0)
     box.connected(0)
+    box.indexer_said(TODAY_MS - 60_000, s(240), s(240))
     box.indexer_said(TODAY_MS, s(300), s(300))
     first = box.reading(s(400), s(400))
     box.indexer_said(TODAY_MS + 101_000, s(400), s(400))  # a second late on the way

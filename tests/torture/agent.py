@@ -53,7 +53,8 @@ def hurry() -> None:
     """What fast_agent leaves alone, and the torture needs shorter too."""
     factor = fast_agent.FACTOR
     wanted = {
-        clock: ("INDEXER_AFTER_S", "UNSYNCED_AFTER_S", "ASK_EVERY_S", "ASK_AGAIN_S"),
+        clock: ("INDEXER_AFTER_S", "INDEXER_APART_S", "UNSYNCED_AFTER_S")
+        + ("ASK_EVERY_S", "ASK_AGAIN_S"),
         brokers: ("STEADY_S", "SHORT_LIFE_S", "TAKEOVERS_WITHIN_S", "TAKEOVER_WAIT_S"),
         store_home: ("RETRY_S",),
         about: ("EVERY_MS",),
