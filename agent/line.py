@@ -137,16 +137,18 @@ class Line:
         sources, said = answer.wish.sources, answer.said
         if answer.wish.first_hop is not None and not self._moved:
             self._named, self._name = answer.wish.first_hop, answer.name
-        if sources is None or said.modems:  # who is silent is heard again below, with all others
+        silent = sources is not None and not sources <= said.modems.keys()
+        if sources is None or (sources and not silent):  # who is silent is heard again, with all
             self._said, self._said_s = said.modems, answer.ended_s - said.age_s
         self._some_at = now + ASK_MOBILE_EVERY_S
         if sources is None:
             self._all_at = now if self._moved else now + self._until_all_s()
-        elif sources and not said.modems:
+        elif silent:
             self._all_at = now
 
     def _until_all_s(self) -> float:
-        if self._said or not self.link.metered:
+        known = any(said.generation for modems in self._said.values() for said in modems)
+        if known or not self.link.metered:
             self._again_s = _AGAIN_S
             return ASK_EVERY_S
         wait_s, self._again_s = self._again_s, min(2 * self._again_s, ASK_EVERY_S)

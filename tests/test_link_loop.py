@@ -121,6 +121,26 @@ def test_a_source_that_is_silent_once_takes_nothing_back(mobile: Follower) -> No
     assert mobile.line.wish(61.0) == EVERYBODY
 
 
+def test_one_source_of_two_that_is_silent_once_takes_nothing_back(mobile: Follower) -> None:
+    other = modem("NetworkManager", "mobile", "NetworkManager says gsm is connected", 0.85)
+    mobile.line.forget(2.0)
+    mobile.run(2, 4, LTE, other)
+    for now in (60.0, 61.0):
+        wish = mobile.line.wish(now)
+        assert wish is not None
+        heard = (other,) if wish.sources else (LTE, other)  # the modem was busy for a moment
+        mobile.line.answered(Answer(wish, says(*heard), None, now), now)
+        mobile.line.look(now)
+        assert mobile.line.link.type == "lte"
+
+
+def test_a_source_that_knows_no_technology_is_not_the_last_word(mobile: Follower) -> None:
+    mobile.asked.clear()
+    mobile.line.forget(2.0)
+    mobile.run(2, 200, modem("NetworkManager", "mobile", "NetworkManager says gsm", 0.85))
+    assert len([wish for _, wish in mobile.asked if wish == EVERYBODY]) == 3
+
+
 def test_a_mobile_link_that_nobody_knows_is_asked_about_more_often_at_first(
     mobile: Follower,
 ) -> None:

@@ -171,6 +171,8 @@ def operator_of(value: object) -> str | None:
     digits = sum(letter.isdigit() for letter in text)
     if not text.isprintable() or not any(map(str.isalnum, text)) or digits > 7:
         return None
+    if _SECRET.search(text):
+        return None
     return None if text.lower() in ("unknown", "none", "null", "n/a", "0", "00000") else text
 
 

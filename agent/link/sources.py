@@ -165,7 +165,11 @@ def _iw(box: _Box) -> Iterator[Modem]:
 def _pages(box: _Box) -> Iterator[tuple[Getter, str, str]]:
     """Of each device that may have a page: how to get it, its gateway, its interface."""
     sticks = box.names("mobile")
-    for name, gateway in {r.iface: r.gateway for r in box.routes if r.family == 4}.items():
+    gateways: dict[str, str | None] = {}
+    for route in box.routes:  # the one in use first
+        if route.family == 4:
+            gateways.setdefault(route.iface, route.gateway)
+    for name, gateway in gateways.items():
         if box.ways.page is not None and gateway and (name in sticks or box.ways.any_page):
             yield box.ways.page(gateway), gateway, name
 
