@@ -15,7 +15,7 @@ _KEYS = (
     r"own(?:[ _-]?numbers?)?|(?:phone|telephone)[ _-]?numbers?|"
     r"(?:global[ _-]?)?cell[ _-]?id|e(?:node|n)b(?:[ _-]?id)?|ci|cid|lac|tac|area[ _-]?code|"
     r"user(?:[ _-]?name)?|pass(?:word|wd|phrase)|psk|puk|token|tokinfo|sesinfo|cookie|"
-    r"session[ _-]?id|"
+    r"session[ _-]?id|client[ _-]?id|duid|passthru|(?:wifi|wpa)[ _-]?key|"
     r"hostname|latitude|longitude"
 )
 _BEFORE = rf"""(?<![A-Za-z])(?:{_KEYS})["']?[ \t]*(?:[:=]|->)[ \t]*"""
