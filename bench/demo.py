@@ -15,7 +15,8 @@ from pathlib import Path
 from agent import connection, wire
 from bench import simulate
 from indexer import house
-from indexer.store import AgentRecord, Store, open_store
+from indexer.store import AgentRecord, Store
+from indexer.stores import open_store
 
 WEEK_MS = 7 * 86_400_000
 WHOLE_MS = 2 * 3_600_000  # so much of the end at the full pace

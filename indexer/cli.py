@@ -18,7 +18,8 @@ from typing import Any, ClassVar, NoReturn
 from agent import wire
 from indexer import config, typed, verdict
 from indexer.learnt import Learnt
-from indexer.store import Store, StoreDown, StoreRefused, open_store
+from indexer.store import Store, StoreDown, StoreRefused
+from indexer.stores import open_store
 from indexer.typed import FORMATS, BadInput
 
 COMMANDS = ("run", "verdict", "export", "replay", "backup")

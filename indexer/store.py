@@ -27,11 +27,12 @@ class StoreRefused(Exception):
 
 
 class Put(NamedTuple):
-    """What became of the results of one `put`: all three kinds may be confirmed."""
+    """What became of the results of one `put`: every kind of them may be confirmed."""
 
     stored: int
     known: int  # were in the store already
-    too_old: int  # of hours whose raw results are dropped: counted, not stored
+    too_old: int  # of times whose raw results are dropped: counted, not stored
+    refused: int = 0  # the store has no place for them: `put` made dead letters of them
 
 
 class Dead(NamedTuple):
@@ -61,6 +62,14 @@ class WatchChange(NamedTuple):
     scope: str
     text: str | None
     who: str
+
+
+class Told(NamedTuple):
+    """One verdict of the history: what was said of a target, and since when."""
+
+    at_ms: int
+    target: str
+    facts: dict[str, Any]
 
 
 class Bucket(NamedTuple):
@@ -97,8 +106,17 @@ class Bucket(NamedTuple):
         return 100.0 * (self.sent - self.received) / self.sent if self.sent else None
 
 
+class Rollup(NamedTuple):
+    """One roll-up as it is kept; `rollup.tally_of` makes a sum of it again."""
+
+    bucket: Bucket
+    sketches: bytes
+
+
 class Store(Protocol):
     """A swarm has one store; everything that the indexer knows is in it."""
+
+    rows_a_put: int  # as many results one `put` should have while more are waiting
 
     def put(self, results: Sequence[Result], now_ms: int) -> Put: ...
 
@@ -154,6 +172,14 @@ class Store(Protocol):
     def watch_history(self, scope: str | None = None, limit: int = 100) -> list[WatchChange]:
         """The newest change first; scope None: all lists."""
 
+    def put_verdict(self, at_ms: int, target: str, facts: dict[str, Any]) -> None:
+        """Adds to the history; the same target at the same time again changes nothing."""
+
+    def verdicts(
+        self, since_ms: int, until_ms: int, *, target: str | None = None, limit: int = 1000
+    ) -> list[Told]:
+        """What was said with since <= time < until, the newest first."""
+
     def lease(self, what: str, holder: str, now_ms: int, ttl_ms: int) -> bool:
         """True while holder has it (taken or renewed until now + ttl); ttl 0 gives it back."""
 
@@ -168,7 +194,23 @@ class Store(Protocol):
     def retain(self, now_ms: int, keep_raw_ms: int) -> int:
         """Drops raw results (and dead letters) older than keep, rolled up first; how many.
 
-        Of dead letters it keeps a bounded number of bytes, the newest.
+        Of dead letters it keeps a bounded number of bytes, the newest; verdicts go as these do.
+        It may keep up to a day more than it must.
+        """
+
+    def raw_from_ms(self) -> int | None:
+        """Raw results before this time are dropped, and too old from now on; None: none are."""
+
+    def put_raw_from(self, at_ms: int) -> None:
+        """Results before then (or the hour or day around it) are too old now; never moves back."""
+
+    def rollups(self, since_ms: int, until_ms: int) -> Iterator[Rollup]:
+        """The hourly roll-ups that start in this range, by start."""
+
+    def put_rollups(self, rollups: Sequence[Rollup]) -> None:
+        """Hourly roll-ups whose raw results are elsewhere or gone.
+
+        One of more probes stays as it is. Longer periods around them are made again.
         """
 
     def backup(self, path: str) -> None:
@@ -178,13 +220,3 @@ class Store(Protocol):
         """Raises StoreDown unless a write would be durable now."""
 
     def close(self) -> None: ...
-
-
-def open_store(url: str) -> Store:
-    """The store that `--store` names: `sqlite:PATH`. StoreRefused or StoreDown if it cannot."""
-    scheme, _, rest = url.partition(":")
-    if scheme == "sqlite" and rest:
-        from indexer.store_sqlite import SqliteStore
-
-        return SqliteStore(rest)
-    raise StoreRefused(f"no store is called {url!r}: sqlite:PATH is one")

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable
 
 from agent import targets, wire
-from indexer.store import Store, open_store
+from indexer.store import Store
+from indexer.stores import open_store
 
 FORMATS = ("ndjson", "csv", "parquet")
 _UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}

@@ -14,7 +14,8 @@ import pytest
 
 from agent.wire import Result, decode_result
 from indexer.export import COLUMNS, WRITERS, export
-from indexer.store import Store, StoreDown, open_store
+from indexer.store import Store, StoreDown
+from indexer.stores import open_store
 
 NOW_MS = 1_790_000_000_123
 
@@ -123,7 +124,7 @@ def test_a_store_that_goes_down_leaves_the_old_file_alone(
 
 def test_a_dash_is_standard_output(store: Store, tmp_path: Path):
     code = (
-        "import sys; from indexer.export import export; from indexer.store import open_store;"
+        "import sys; from indexer.export import export; from indexer.stores import open_store;"
         f"export(open_store(sys.argv[1]), '-', 'ndjson', 0, {NOW_MS + 10})"
     )
     url = f"sqlite:{tmp_path / 'store.db'}"

@@ -5,7 +5,7 @@ from pathlib import Path
 from agent.wire import Result
 from indexer import verdict
 from indexer.learnt import Learnt
-from indexer.store import open_store
+from indexer.stores import open_store
 
 HOUR_MS = 3_600_000
 NOW_MS = 1_795_000_000_000

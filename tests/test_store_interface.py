@@ -10,7 +10,8 @@ import pytest
 
 from agent.wire import Result
 from indexer import rollup
-from indexer.store import AgentRecord, Bucket, Dead, Put, Store, StoreRefused, open_store
+from indexer.store import AgentRecord, Bucket, Dead, Put, Store, StoreRefused
+from indexer.stores import open_store
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS

@@ -8,7 +8,8 @@ from typing import Any
 from bench import simulate
 from indexer import lists
 from indexer.desk import BrokerState, Change, ChangeList, Desk, Health, Live, LookAt
-from indexer.store import AgentRecord, Store, open_store
+from indexer.store import AgentRecord, Store
+from indexer.stores import open_store
 
 with warnings.catch_warnings():  # it would rather have httpx2, and works with httpx
     warnings.simplefilter("ignore")

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from agent import wire
 from agent.store_view import view
-from indexer.store import open_store
+from indexer.stores import open_store
 from tests.torture import witness
 from tests.torture.evil import Death
 

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 from agent import clock, control, store
 from agent.store_view import ViewError, view
-from indexer.store import StoreDown, open_store
+from indexer.store import StoreDown
+from indexer.stores import open_store
 from tests.torture import books, plan, traffic, witness
 from tests.torture.agent import keepalive_s
 from tests.torture.evil import Evil
