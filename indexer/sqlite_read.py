@@ -11,7 +11,7 @@ from agent.wire import Result
 from indexer import rollup
 from indexer.rollup import HOUR_S, LEVELS_S
 from indexer.sqlite_tables import HOUR_MS, JOINS, RESULT, result
-from indexer.store import Bucket
+from indexer.store import Bucket, Rollup, Told
 
 RAW_FROM = "raw from hour"  # the fact: raw results of earlier hours are dropped
 
@@ -102,6 +102,17 @@ def targets(db: sqlite3.Connection, since_ms: int) -> list[str]:
 def raw_from_hour(db: sqlite3.Connection) -> int | None:
     row = db.execute("SELECT value FROM facts WHERE key = ?", (RAW_FROM,)).fetchone()
     return None if row is None else int(row[0])
+
+
+def verdicts(
+    db: sqlite3.Connection, since_ms: int, until_ms: int, target: str | None, limit: int
+) -> list[Told]:
+    rows = db.execute(
+        f"""SELECT at_ms, target, facts FROM verdicts WHERE at_ms >= ? AND at_ms < ?
+            {"" if target is None else "AND target = ?"} ORDER BY at_ms DESC, target LIMIT ?""",
+        (since_ms, until_ms, *(() if target is None else (target,)), limit),
+    )
+    return [Told(at_ms, target, json.loads(facts)) for at_ms, target, facts in rows]
 
 
 # --- buckets ------------------------------------------------------------------------------------
@@ -201,6 +212,26 @@ def _bucket(row: tuple[Any, ...]) -> Bucket:
 @lru_cache(4096)
 def _words(text: str) -> tuple[str, ...]:
     return tuple(json.loads(text))
+
+
+# One look for each pair and kind: roll-ups lie by these first.
+_FIRST_HOUR = f"""SELECT min((SELECT min(start_s) FROM rollups r WHERE r.step_s = {HOUR_S}
+    AND r.pair = p.id AND r.kind = k.kind AND r.start_s >= ? AND r.start_s < ?))
+    FROM pairs p CROSS JOIN (SELECT column1 AS kind FROM (
+    VALUES {", ".join(f"('{kind}')" for kind in rollup.BUCKET_KINDS)})) k"""
+
+
+def hours(db: sqlite3.Connection, since_ms: int, until_ms: int) -> Iterator[Rollup]:
+    """The hourly roll-ups as they stand, by start. Walks day by day, as `results` hour by hour."""
+    since_s, until_s = -(-since_ms // 1000), -(-until_ms // 1000)
+    while True:
+        (first_s,) = db.execute(_FIRST_HOUR, (since_s, until_s)).fetchone()
+        if first_s is None:
+            return
+        since_s = min(first_s + LEVELS_S[-1], until_s)
+        rows = _rollups(db, (first_s, since_s), HOUR_S, None, Wanted())
+        rows.sort(key=itemgetter(3))
+        yield from (Rollup(_bucket(row), row[-1]) for row in rows)
 
 
 def rolled_up(

@@ -10,7 +10,7 @@ All functions want to be inside a transaction of their caller.
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from indexer import rollup
 from indexer.rollup import HOUR_S, LEVELS_S, Tally
@@ -23,12 +23,16 @@ _ROWS, _HOURS = 5000, 200  # dropped in one transaction, about
 _DUE = "(step_s = 3600 OR start_s + step_s <= :now_s)"
 
 
-def mark(db: sqlite3.Connection, touched: Iterable[tuple[int, int]]) -> None:
+def mark(
+    db: sqlite3.Connection,
+    touched: Iterable[tuple[int, int]],
+    levels_s: Sequence[int] = LEVELS_S,
+) -> None:
     """Of each (hour, pair) everything that is made of it has to be made again."""
     periods = {
         (level, hour * HOUR_S // level * level, pair)
         for hour, pair in touched
-        for level in LEVELS_S
+        for level in levels_s
     }
     db.executemany("INSERT OR IGNORE INTO dirty VALUES (?, ?, ?)", periods)
 
@@ -80,10 +84,24 @@ def keep(
     """One roll-up of each kind, in place of what was there."""
     for kind, total in found.items():
         told = rollup.bucket("", "", kind, start_s * 1000, level, total)
-        db.execute(
-            f"REPLACE INTO rollups VALUES ({', '.join('?' * 20)})",
-            (level, pair, kind, start_s, *told[5:16], *_words(told), total.sketches()),
-        )
+        replace(db, pair, told, total.sketches())
+
+
+def replace(db: sqlite3.Connection, pair: int, told: Bucket, sketches: bytes) -> bool:
+    """Whether it took the place of the one that was there: one of more probes stays.
+
+    No probe is ever taken away from a period, so fewer are a part of them: raw results may have
+    come without those that only a roll-up still tells of.
+    """
+    key = (told.step_s, pair, told.kind, told.start_ms // 1000)
+    row = (*key, *told[5:16], *_words(told), sketches)
+    stored = db.execute(
+        f"""INSERT OR REPLACE INTO rollups SELECT {", ".join("?" * 20)} WHERE NOT EXISTS (
+            SELECT 1 FROM rollups WHERE (step_s, pair, kind, start_s) = (?, ?, ?, ?)
+            AND count > ?)""",
+        (*row, *key, told.count),
+    )
+    return stored.rowcount > 0
 
 
 def _words(told: Bucket) -> tuple[str | None, str | None, str, str]:
@@ -127,6 +145,12 @@ def _drop_hour(db: sqlite3.Connection, hour: int) -> int:
         _roll_one(db, HOUR_S, hour * HOUR_S, pair)
     until_ms = (hour + 1) * HOUR_S * 1000
     db.execute("DELETE FROM latest WHERE time_ms < ? AND unsynced = 0", (until_ms,))
-    raw_from = max(hour + 1, raw_from_hour(db) or 0)
-    db.execute("REPLACE INTO facts (key, value) VALUES (?, ?)", (RAW_FROM, str(raw_from)))
+    put_raw_from(db, hour + 1)
     return db.execute(f"DELETE FROM results WHERE hour = ? AND {_TIMED}", (hour,)).rowcount
+
+
+def put_raw_from(db: sqlite3.Connection, hour: int) -> None:
+    """Hours before this one take no more results."""
+    known = raw_from_hour(db)
+    raw_from = hour if known is None else max(hour, known)
+    db.execute("REPLACE INTO facts (key, value) VALUES (?, ?)", (RAW_FROM, str(raw_from)))

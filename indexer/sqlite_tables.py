@@ -17,7 +17,7 @@ from sqlite_utils import Database
 from agent.wire import Result
 from indexer.store import StoreDown, StoreRefused
 
-VERSION = 1  # PRAGMA user_version; a new one is a new function in UPGRADES
+VERSION = 2  # PRAGMA user_version; a new one is a new function in UPGRADES
 APPLICATION_ID = 0x53574D31  # "SWM1": this file is a swarm's store
 HOUR_MS = 3_600_000
 
@@ -197,4 +197,13 @@ _CLUSTERED = (
        PRIMARY KEY (step_s, pair, kind, start_s)) WITHOUT ROWID""",
 )
 
-UPGRADES = (_version_1,)
+
+def _version_2(db: Database) -> None:
+    db.execute(
+        """CREATE TABLE verdicts (at_ms INTEGER, target TEXT, facts TEXT,
+           PRIMARY KEY (at_ms, target)) WITHOUT ROWID"""
+    )
+    db.table("verdicts").create_index(["target", "at_ms"])
+
+
+UPGRADES = (_version_1, _version_2)

@@ -1,14 +1,15 @@
-"""How results get into the SQLite store: few statements, many rows, one transaction."""
+"""How results, and roll-ups made elsewhere, get into the SQLite store: few statements, many rows,
+one transaction."""
 
 import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
 from agent.wire import Result
-from indexer import sqlite_rollup
+from indexer import rollup, sqlite_rollup
 from indexer.sqlite_read import raw_from_hour
 from indexer.sqlite_tables import HOUR_MS, pack_body, row_id
-from indexer.store import FUTURE_MS, Put
+from indexer.store import FUTURE_MS, Put, Rollup
 
 _MOST = 200_000  # numbers remembered; then from the start again
 _PAIR = "pairs (agent, target, kind)"
@@ -29,7 +30,12 @@ class Numbers:
 
     def pair(self, result: Result) -> int:
         target = result.body.get("target")
-        key = (result.agent, target if isinstance(target, str) else "", result.body["kind"])
+        return self.pair_of(
+            result.agent, target if isinstance(target, str) else "", result.body["kind"]
+        )
+
+    def pair_of(self, *key: str) -> int:
+        """Of agent, target and the result's kind."""
         return self._known.get(key) or self._give(_PAIR, key)
 
     def epoch(self, result: Result) -> int:
@@ -74,6 +80,17 @@ def put(
         sqlite_rollup.mark(db, {(row[1], row[2]) for row in rows if row[4] != "unsynced"})
         _keep_latest(db, rows, now_ms + FUTURE_MS)
     return Put(stored, len(rows) - stored, len(results) - len(rows))
+
+
+def put_rollups(db: sqlite3.Connection, numbers: Numbers, rollups: Sequence[Rollup]) -> None:
+    """Hours that were made elsewhere; the longer periods around them are due again."""
+    touched = set()
+    for told, sketches in rollups:
+        kind = "ladder" if told.kind in rollup.RUNGS else told.kind
+        pair = numbers.pair_of(told.agent, told.target, kind)
+        if sqlite_rollup.replace(db, pair, told, sketches):
+            touched.add((told.start_ms // HOUR_MS, pair))
+    sqlite_rollup.mark(db, touched, rollup.LEVELS_S[1:])
 
 
 def _keep_latest(db: sqlite3.Connection, rows: Sequence[Row], until_ms: int) -> None:

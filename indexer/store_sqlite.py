@@ -21,7 +21,17 @@ from indexer import sqlite_read, sqlite_rollup, sqlite_write
 from indexer.sqlite_connection import Opened, file_at
 from indexer.sqlite_read import Wanted
 from indexer.sqlite_tables import HOUR_MS
-from indexer.store import AgentRecord, Bucket, Dead, Put, StoreDown, StoreRefused, WatchChange
+from indexer.store import (
+    AgentRecord,
+    Bucket,
+    Dead,
+    Put,
+    Rollup,
+    StoreDown,
+    StoreRefused,
+    Told,
+    WatchChange,
+)
 
 PAUSE_S = 0.001  # between two transactions of a long work: whoever waits to put is let in
 SLICE = 100  # roll-ups made in one transaction: a `put` waits no longer than for these
@@ -35,6 +45,8 @@ _OLDEST_DEAD = """DELETE FROM dead WHERE id <= (SELECT max(id) FROM (
 
 class SqliteStore:
     """indexer.store.Store over one file. Raises StoreRefused or StoreDown when it cannot open."""
+
+    rows_a_put = 500
 
     def __init__(self, path: str, *, busy_s: float = 5.0) -> None:
         self.path = path
@@ -106,6 +118,7 @@ class SqliteStore:
         before_ms = now_ms - keep_raw_ms
         with self._writing() as to:
             to.conn.execute("DELETE FROM dead WHERE at_ms < ?", (before_ms,))
+            to.conn.execute("DELETE FROM verdicts WHERE at_ms < ?", (before_ms,))
             to.conn.execute(_OLDEST_DEAD, (MOST_DEAD_BYTES,))
         dropped = 0
         while True:
@@ -115,6 +128,23 @@ class SqliteStore:
                 return dropped
             dropped += rows
             time.sleep(PAUSE_S)
+
+    def raw_from_ms(self) -> int | None:
+        with self._reading() as source:
+            hour = sqlite_read.raw_from_hour(source.conn)
+        return None if hour is None else hour * HOUR_MS
+
+    def put_raw_from(self, at_ms: int) -> None:
+        with self._writing() as to:
+            sqlite_rollup.put_raw_from(to.conn, at_ms // HOUR_MS)
+
+    def rollups(self, since_ms: int, until_ms: int) -> Iterator[Rollup]:
+        with self._reading() as source:
+            yield from sqlite_read.hours(source.conn, since_ms, until_ms)
+
+    def put_rollups(self, rollups: Sequence[Rollup]) -> None:
+        with self._writing() as to:
+            sqlite_write.put_rollups(to.conn, to.numbers, rollups)
 
     # --- what is kept beside the results --------------------------------------------------------
 
@@ -164,6 +194,19 @@ class SqliteStore:
             scope, scope, limit,
         )  # fmt: skip
         return [WatchChange(*row) for row in rows]
+
+    def put_verdict(self, at_ms: int, target: str, facts: dict[str, Any]) -> None:
+        with self._writing() as to:
+            to.conn.execute(
+                "INSERT OR IGNORE INTO verdicts (at_ms, target, facts) VALUES (?, ?, ?)",
+                (at_ms, target, json.dumps(facts)),
+            )
+
+    def verdicts(
+        self, since_ms: int, until_ms: int, *, target: str | None = None, limit: int = 1000
+    ) -> list[Told]:
+        with self._reading() as source:
+            return sqlite_read.verdicts(source.conn, since_ms, until_ms, target, limit)
 
     def lease(self, what: str, holder: str, now_ms: int, ttl_ms: int) -> bool:
         with self._writing() as to:

@@ -1,8 +1,8 @@
 """Which store an address names: `sqlite:PATH`, `elasticsearch:URL…`, `opensearch:URL…`."""
 
+from indexer.elastic.address import is_engine
 from indexer.store import Store, StoreRefused
 
-ENGINES = ("elasticsearch", "opensearch")
 SHAPES = "sqlite:PATH, elasticsearch:URL or opensearch:URL"
 
 
@@ -16,13 +16,8 @@ def open_store(text: str) -> Store:
         from indexer.store_sqlite import SqliteStore
 
         return SqliteStore(rest)
-    if scheme in ENGINES and rest:
+    if is_engine(text):
         from indexer.store_elastic import ElasticStore
 
         return ElasticStore(text)
     raise StoreRefused(f"no store is called {scheme!r:.40}: there are {SHAPES}")
-
-
-def is_engine(text: str) -> bool:
-    """Whether the address is of Elasticsearch or OpenSearch."""
-    return text.partition(":")[0] in ENGINES

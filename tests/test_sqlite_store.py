@@ -280,19 +280,94 @@ def test_an_upgrade_that_fails_leaves_nothing(path: str, monkeypatch: pytest.Mon
     SqliteStore(path).close()
 
 
-def test_an_older_store_is_upgraded_with_its_rows(path: str, monkeypatch: pytest.MonkeyPatch):
+# The schema of version 1 as files in the field have it.
+VERSION_1 = """
+CREATE TABLE pairs (id INTEGER PRIMARY KEY, agent TEXT, target TEXT, kind TEXT);
+CREATE UNIQUE INDEX idx_pairs_agent_target_kind ON pairs (agent, target, kind);
+CREATE INDEX idx_pairs_target ON pairs (target);
+CREATE TABLE epochs (id INTEGER PRIMARY KEY, agent TEXT, epoch TEXT, high INTEGER);
+CREATE UNIQUE INDEX idx_epochs_agent_epoch_high ON epochs (agent, epoch, high);
+CREATE TABLE results (id INTEGER PRIMARY KEY, hour INTEGER, pair INTEGER, time_ms INTEGER,
+    clock TEXT, clock_age_s INTEGER, body BLOB);
+CREATE INDEX idx_results_hour_pair_time_ms ON results (hour, pair, time_ms);
+CREATE TABLE agents (agent TEXT PRIMARY KEY, facts TEXT, seen_ms INTEGER, rip_ms INTEGER,
+    here INTEGER);
+CREATE TABLE watches (id INTEGER PRIMARY KEY, at_ms INTEGER, scope TEXT, text TEXT, who TEXT);
+CREATE TABLE leases (what TEXT PRIMARY KEY, holder TEXT, until_ms INTEGER);
+CREATE TABLE facts (key TEXT PRIMARY KEY, value TEXT);
+CREATE TABLE dead (id INTEGER PRIMARY KEY, at_ms INTEGER, topic TEXT, payload BLOB, reason TEXT);
+CREATE TABLE latest (pair INTEGER, unsynced INTEGER, time_ms INTEGER, result INTEGER,
+    PRIMARY KEY (pair, unsynced)) WITHOUT ROWID;
+CREATE TABLE dirty (step_s INTEGER, start_s INTEGER, pair INTEGER,
+    PRIMARY KEY (step_s, start_s, pair)) WITHOUT ROWID;
+CREATE TABLE rollups (step_s INTEGER, pair INTEGER, kind TEXT, start_s INTEGER, count INTEGER,
+    ok INTEGER, sent INTEGER, received INTEGER, min_ms REAL, p10_ms REAL, p25_ms REAL,
+    median_ms REAL, p75_ms REAL, p90_ms REAL, max_ms REAL, errors TEXT, phases TEXT, links TEXT,
+    ips TEXT, sketches BLOB, PRIMARY KEY (step_s, pair, kind, start_s)) WITHOUT ROWID;
+PRAGMA user_version = 1;
+PRAGMA application_id = 1398230321;
+"""
+
+
+@pytest.fixture
+def version_1(path: str) -> str:
+    """A file that the first version made, with one result, rolled up for its hour."""
+    db = sqlite3.connect(path)
+    db.executescript(VERSION_1)
+    one = result(1)
+    db.execute("INSERT INTO pairs VALUES (7, 'box', 'voila.fr', 'icmp')")
+    db.execute("INSERT INTO epochs VALUES (3, 'box', ?, 0)", (one.epoch,))
+    row = ((3 << 32) + 1, one.time_ms // 3_600_000, 7, one.time_ms, "ntp", None)
+    db.execute("INSERT INTO results VALUES (?, ?, ?, ?, ?, ?, ?)", (*row, pack_body(one.body)))
+    db.execute("INSERT INTO latest VALUES (7, 0, ?, ?)", (one.time_ms, row[0]))
+    for step_s in (3600, 21600, 86400):
+        start_s = one.time_ms // 1000 // step_s * step_s
+        db.execute("INSERT INTO dirty VALUES (?, ?, 7)", (step_s, start_s))
+    db.commit()
+    db.close()
+    return path
+
+
+def test_a_store_of_version_1_is_upgraded_with_its_rows(version_1: str):
+    for verdicts in (1, 2):
+        store = SqliteStore(version_1)
+        assert list(store.results(0, NOW_MS + 10)) == store.latest(0)
+        assert seqs(store) == [1]
+        store.put_verdict(NOW_MS + verdicts, "voila.fr", {"word": "me"})
+        assert len(store.verdicts(0, NOW_MS + 10)) == verdicts
+        assert store.put([result(1)], NOW_MS) == Put(0, 1, 0)
+        store.rollup(NOW_MS + 10)
+        assert [one.bucket.count for one in store.rollups(0, NOW_MS)] == [1]
+        store.close()
+    assert version_of(version_1) == VERSION
+    assert integrity(version_1) == "ok"
+
+
+def test_an_upgrade_that_is_broken_off_leaves_version_1(
+    version_1: str, monkeypatch: pytest.MonkeyPatch
+):
     from indexer import sqlite_tables
 
-    store = SqliteStore(path)
-    store.put([result(1)], NOW_MS)
+    def failing(db: Any) -> None:
+        sqlite_tables._version_2(db)
+        raise sqlite3.OperationalError("disk I/O error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sqlite_tables, "UPGRADES", (sqlite_tables._version_1, failing))
+        with pytest.raises(StoreDown):
+            SqliteStore(version_1)
+    assert version_of(version_1) == 1
+    store = SqliteStore(version_1)
+    assert store.verdicts(0, NOW_MS) == []
     store.close()
-    steps = (sqlite_tables._version_1, lambda db: db.execute("CREATE TABLE new (id)"))
-    monkeypatch.setattr(sqlite_tables, "UPGRADES", steps)
-    monkeypatch.setattr(sqlite_tables, "VERSION", 2)
-    for _ in range(2):
-        store = SqliteStore(path)
-        assert seqs(store) == [1]
-        store.close()
+
+
+def version_of(path: str) -> int:
+    db = sqlite3.connect(path)
+    try:
+        return int(db.execute("PRAGMA user_version").fetchone()[0])
+    finally:
+        db.close()
 
 
 def test_the_folder_of_a_new_store_is_made_and_an_impossible_one_is_down(tmp_path: Path):
@@ -388,9 +463,11 @@ def test_a_hot_query_never_walks_the_whole_table(store: SqliteStore):
         list(store.results(NOW_MS, NOW_MS + 1, target="voila.fr"))
         store.buckets(NOW_MS - 10**8, NOW_MS, 300, target="voila.fr")
         store.buckets(NOW_MS - 10**8, NOW_MS, 86400, target="voila.fr")
+        list(store.rollups(0, NOW_MS))
+        store.verdicts(0, NOW_MS, target="voila.fr")
         conn.set_trace_callback(None)
         for statement in filter(lambda text: text.lstrip().startswith("SELECT"), traced):
             plans += [row[3] for row in conn.execute(f"EXPLAIN QUERY PLAN {statement}")]
         store._readers.clear()
     assert len(plans) > 10
-    assert [plan for plan in plans if plan.startswith(("SCAN r", "SCAN e"))] == []
+    assert [plan for plan in plans if plan.startswith(("SCAN r", "SCAN e", "SCAN v"))] == []

@@ -10,7 +10,7 @@ import pytest
 
 from agent.wire import Result
 from indexer import rollup
-from indexer.store import AgentRecord, Bucket, Dead, Put, Store, StoreRefused
+from indexer.store import AgentRecord, Bucket, Dead, Put, Store, StoreRefused, Told
 from indexer.stores import open_store
 
 HOUR_MS = 3_600_000
@@ -21,6 +21,14 @@ NOW_MS = 20_000 * DAY_MS + 15 * HOUR_MS + 1_234_567  # some day in 2024, past th
 @pytest.fixture(params=["sqlite"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
     opened = {"sqlite": lambda: open_store(f"sqlite:{tmp_path / 'store.db'}")}[request.param]()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[Store]:
+    """A second one, to carry things from and to."""
+    opened = open_store(f"sqlite:{tmp_path / 'other.db'}")
     yield opened
     opened.close()
 
@@ -303,8 +311,11 @@ def test_old_raw_results_go_and_their_rollups_stay(store: Store):
     before = store.buckets(0, NOW_MS, 86400)
     store.put([result(1000, NOW_MS - 20 * DAY_MS, target="dirty.example")], NOW_MS)
     dropped = store.retain(NOW_MS, 10 * DAY_MS)
+    raw_from_ms = store.raw_from_ms()
+    assert raw_from_ms is not None and 10 <= (NOW_MS - raw_from_ms) / DAY_MS < 11
     kept = everything(store)
-    assert dropped + len(kept) == 101 and 40 <= len(kept) <= 41
+    assert kept == [each for each in reversed(sent) if each.time_ms >= raw_from_ms]
+    assert dropped + len(kept) == 101
     settle(store)
     assert store.buckets(0, NOW_MS, 86400, target="voila.fr") == before
     assert the(store.buckets(0, NOW_MS, 86400, target="dirty.example")).count == 1
@@ -334,7 +345,22 @@ def test_a_time_that_is_known_to_be_wrong_makes_nothing_too_old(store: Store):
 def test_a_clock_that_was_a_year_ahead_stops_no_later_results(store: Store):
     store.put([result(1)], NOW_MS)
     assert store.retain(NOW_MS + 365 * DAY_MS, 90 * DAY_MS) == 1
-    assert store.put([result(2, NOW_MS + HOUR_MS)], NOW_MS + HOUR_MS) == Put(1, 0, 0)
+    raw_from_ms = store.raw_from_ms()
+    assert raw_from_ms is not None and raw_from_ms <= NOW_MS + DAY_MS
+    later_ms = max(raw_from_ms, NOW_MS + HOUR_MS)
+    assert store.put([result(2, later_ms)], later_ms) == Put(1, 0, 0)
+
+
+def test_where_raw_begins_can_be_set_and_never_moves_back(store: Store):
+    assert store.raw_from_ms() is None
+    store.put_raw_from(NOW_MS - 10 * DAY_MS)
+    begins_ms = store.raw_from_ms()
+    assert begins_ms is not None and 10 <= (NOW_MS - begins_ms) / DAY_MS < 11
+    store.put_raw_from(NOW_MS - 20 * DAY_MS)
+    assert store.raw_from_ms() == begins_ms
+    around = [result(1, begins_ms - 1), result(2, begins_ms)]
+    assert store.put(around, NOW_MS) == Put(stored=1, known=0, too_old=1)
+    assert everything(store) == around[1:]
 
 
 def test_a_short_step_becomes_hours_where_raw_is_dropped(store: Store):
@@ -350,6 +376,71 @@ def test_what_was_latest_and_is_dropped_is_no_longer_told(store: Store):
     store.retain(NOW_MS, 10 * DAY_MS)
     assert [each.seq for each in store.latest(0)] == [2]
     assert store.targets(0) == ["yahoo.cn"]
+
+
+# --- roll-ups of another store ------------------------------------------------------------------
+
+
+def counts(store: Store) -> list[int]:
+    return [each.bucket.count for each in store.rollups(0, NOW_MS + DAY_MS)]
+
+
+def test_rollups_alone_carry_long_steps_to_another_store(store: Store, other: Store):
+    other.put(week(random.Random(3)), NOW_MS)
+    settle(other)
+    carried = list(other.rollups(0, NOW_MS + 1))
+    starts = [each.bucket.start_ms for each in carried]
+    assert starts == sorted(starts) and len(set(starts)) > 150
+    for _ in range(2):
+        store.put_rollups(carried)
+        settle(store)
+        assert sorted(store.rollups(0, NOW_MS + 1)) == sorted(carried)
+        for step_s in (3600, 21600, 86400, 2 * 86400):
+            assert same(store.buckets(0, NOW_MS, step_s), other.buckets(0, NOW_MS, step_s))
+    assert everything(store) == []
+
+
+def test_rollups_are_found_by_their_start(store: Store):
+    hour_ms = NOW_MS // HOUR_MS * HOUR_MS
+    store.put([result(seq, hour_ms - seq * HOUR_MS + 5) for seq in range(1, 7)], NOW_MS)
+    settle(store)
+    found = store.rollups(hour_ms - 4 * HOUR_MS, hour_ms - 2 * HOUR_MS)
+    assert [each.bucket.start_ms for each in found] == [hour_ms - n * HOUR_MS for n in (4, 3)]
+    assert list(store.rollups(hour_ms, hour_ms)) == []
+
+
+def test_a_rollup_of_more_probes_stays(store: Store, other: Store):
+    sent = [result(seq, NOW_MS - 2 * DAY_MS) for seq in range(1, 10)]
+    other.put(sent[:3], NOW_MS)
+    settle(other)
+    few = list(other.rollups(0, NOW_MS))
+    other.put(sent[:6], NOW_MS)
+    settle(other)
+    store.put_rollups(few)
+    assert counts(store) == [3]
+    store.put_rollups(list(other.rollups(0, NOW_MS)))
+    store.put_rollups(few)
+    settle(store)
+    assert counts(store) == [6]
+    assert the(store.buckets(0, NOW_MS, 86400)).count == 6
+    store.put(sent, NOW_MS)
+    settle(store)
+    assert counts(store) == [9]
+    store.put_rollups(few)
+    settle(store)
+    assert the(store.buckets(0, NOW_MS, 86400)).count == 9
+
+
+def test_a_rollup_is_not_made_again_of_fewer_probes(store: Store, other: Store):
+    """Its raw results are elsewhere; then one of them comes here too."""
+    sent = [result(seq, NOW_MS - 2 * DAY_MS) for seq in range(1, 7)]
+    other.put(sent, NOW_MS)
+    settle(other)
+    store.put_rollups(list(other.rollups(0, NOW_MS)))
+    store.put(sent[:1], NOW_MS)
+    settle(store)
+    assert counts(store) == [6]
+    assert the(store.buckets(0, NOW_MS, 86400)).count == 6
 
 
 # --- what is kept beside the results ------------------------------------------------------------
@@ -386,6 +477,28 @@ def test_the_history_of_a_list_says_who_and_when_newest_first(store: Store):
     assert [each.at_ms for each in store.watch_history()] == [3, 2, 1]
     assert [each.at_ms for each in store.watch_history("watch")] == [3, 1]
     assert store.watch_history("watch/box", limit=1)[0] == (2, "watch/box", None, "bob")
+
+
+def test_the_history_of_verdicts_is_told_newest_first(store: Store):
+    said = [Told(NOW_MS + n, "ab"[n % 2], {"word": "isp", "since": None, "n": n}) for n in range(6)]
+    for one in said:
+        store.put_verdict(*one)
+    assert store.verdicts(NOW_MS, NOW_MS + 6) == said[::-1]
+    assert store.verdicts(NOW_MS + 1, NOW_MS + 4) == said[3:0:-1]
+    assert store.verdicts(0, NOW_MS + 9, target="a") == said[4::-2]
+    assert store.verdicts(0, NOW_MS + 9, target="b", limit=2) == [said[5], said[3]]
+    assert store.verdicts(0, NOW_MS + 9, target="nobody's") == []
+
+
+def test_the_same_verdict_twice_is_told_once_and_old_ones_go(store: Store):
+    for _ in range(2):
+        store.put_verdict(NOW_MS - 20 * DAY_MS, "voila.fr", {"word": "me"})
+        store.put_verdict(NOW_MS, "voila.fr", {"word": "path"})
+        store.put_verdict(NOW_MS, "yahoo.cn", {"word": "path"})
+    assert len(store.verdicts(0, NOW_MS + 1)) == 3
+    store.retain(NOW_MS, 10 * DAY_MS)
+    assert {each.target for each in store.verdicts(0, NOW_MS + 1)} == {"voila.fr", "yahoo.cn"}
+    assert [each.at_ms for each in store.verdicts(0, NOW_MS + 1)] == [NOW_MS, NOW_MS]
 
 
 def test_a_lease_has_one_holder_until_it_ends(store: Store):
@@ -433,7 +546,8 @@ def test_threads_may_all_read_and_write_and_every_result_is_there_once(store: St
         for start in range(1, 201, 20):
             store.put([result(seq, agent=name) for seq in range(start, start + 20)], NOW_MS)
             store.put([result(seq, agent="shared") for seq in range(start, start + 20)], NOW_MS)
-            store.rollup(NOW_MS)
+            if name == "a":  # one leads
+                store.rollup(NOW_MS)
 
     def read() -> None:
         for _ in range(10):
