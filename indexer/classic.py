@@ -4,8 +4,11 @@
 
 It has no identity, so one is made of what it says and of when it came, in steps of ten seconds:
 what two indexers, or two brokers, hand over of one message is stored once.
+
+The first indexer kept them as documents in `logstash-*`: those are read for `copy`.
 """
 
+import math
 from hashlib import blake2b
 from typing import Any
 
@@ -13,6 +16,7 @@ from agent import wire
 from agent.wire import Result, WireError
 
 _STEP_MS = 10_000
+_TRIP = ("min", "avg", "max", "stddev")
 
 
 def is_classic(topic: str, payload: bytes) -> bool:
@@ -31,6 +35,51 @@ def read(topic: str, payload: bytes, now_ms: int) -> Result:
     digest = blake2b(f"{agent}\n{target}\n".encode() + payload, digest_size=8)
     body = {"kind": "icmp", "target": target, "classic": True, **_body(word, facts)}
     return Result(agent, digest.hexdigest(), now_ms // _STEP_MS, now_ms, "unknown", None, body)
+
+
+def of_document(index: str, doc_id: str, time_ms: int, facts: Any) -> Result:
+    """The result that a document of the first indexer is, or WireError.
+
+    Its identity is made of the document's own, so that reading it again gives the same one.
+    """
+    if not isinstance(facts, dict):
+        raise WireError("no document")
+    agent, target = facts.get("agent"), facts.get("target")
+    if not isinstance(agent, str) or not isinstance(target, str) or not 0 < len(target) <= 2048:
+        raise WireError("no agent, or no target")
+    body = {"kind": "icmp", "target": target, "classic": True, **_measured(facts)}
+    digest = blake2b(f"{index}\n{doc_id}".encode(), digest_size=12).digest()
+    seq = 1 + int.from_bytes(digest[8:]) // 2
+    epoch = digest[:8].hex()
+    return Result(wire.check_name(agent), epoch, seq, time_ms, "unknown", None, body)
+
+
+def _measured(facts: dict[str, Any]) -> dict[str, Any]:
+    loss = _typed_number(facts, "loss", 100)
+    if loss is None:
+        raise WireError("no loss")
+    ok = loss < 100
+    body: dict[str, Any] = {"ok": ok, "error": None if ok else "timeout", "loss_pct": loss}
+    trip = {name: _typed_number(facts, name, 1e9) for name in _TRIP}
+    if ok and any(number is not None for number in trip.values()):
+        if None in trip.values():
+            raise WireError("some of min, avg, max, stddev, and not all")
+        body["rtt_ms"] = trip
+    return body
+
+
+def _typed_number(facts: dict[str, Any], name: str, most: float) -> float | None:
+    """Logstash wrote numbers as text too; what came back empty is None."""
+    value = facts.get(name)
+    if value is None or value == "":
+        return None
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not 0 <= number <= most:
+        raise WireError(f"{name} is no such number: {value!r:.40}")
+    return number
 
 
 def _parts(value: Any) -> tuple[str, str, dict[str, Any]]:
@@ -53,7 +102,7 @@ def _body(word: str, facts: dict[str, Any]) -> dict[str, Any]:
         if not isinstance(trip, list) or len(trip) != 4:
             raise WireError("a classic round trip is min, avg, max, stddev")
         numbers = [_number(one, 1e9) for one in trip]
-        body["rtt_ms"] = dict(zip(("min", "avg", "max", "stddev"), numbers, strict=True))
+        body["rtt_ms"] = dict(zip(_TRIP, numbers, strict=True))
     return body
 
 

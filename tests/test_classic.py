@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.wire import WireError
+from agent import wire
+from agent.wire import Result, WireError
 from indexer import classic
 from tests.indexers import Client, now_ms, result, running, settings, sqlite
 from tests.servers import wait_for
@@ -69,6 +70,82 @@ def test_any_bytes_are_a_result_or_refused(payload: bytes) -> None:
         classic.read("ping/voila.fr", b"[" + payload, T0)
     except (WireError, UnicodeDecodeError):
         return
+
+
+# --- documents of the first indexer -------------------------------------------------------------
+
+DOCUMENT = {"agent": "bob", "target": "voila.fr", "loss": 10, "type": "ping"} | {
+    "min": 10.1, "avg": "12.2", "max": 15.3, "stddev": "1.4"
+}  # fmt: skip
+
+
+def of_document(**changes: Any) -> Result:
+    return classic.of_document("logstash-2016.05.01", "AVx1", T0, DOCUMENT | changes)
+
+
+def test_a_document_is_a_classic_result_whether_its_numbers_are_text_or_not() -> None:
+    found = of_document(loss="10.0")
+    assert found == of_document()
+    assert (found.agent, found.time_ms, found.clock, found.clock_age_s) == (
+        "bob",
+        T0,
+        "unknown",
+        None,
+    )
+    assert found.body == {
+        "kind": "icmp",
+        "target": "voila.fr",
+        "classic": True,
+        "ok": True,
+        "error": None,
+        "loss_pct": 10.0,
+        "rtt_ms": {"min": 10.1, "avg": 12.2, "max": 15.3, "stddev": 1.4},
+    }
+
+
+def test_a_document_of_a_ping_that_nobody_answered_timed_out() -> None:
+    gone: dict[str, Any] = {"min": None, "avg": "", "max": 0, "stddev": None}
+    found = of_document(loss="100", **gone)
+    assert (found.body["ok"], found.body["error"]) == (False, "timeout")
+    assert "rtt_ms" not in found.body
+
+
+def test_a_documents_identity_is_its_index_and_id() -> None:
+    ids = {
+        classic.of_document(index, doc_id, T0, DOCUMENT)[:3]
+        for index in ("logstash-2016.05.01", "logstash-2016.05.02")
+        for doc_id in ("a", "b")
+        for _ in range(2)
+    }
+    assert len(ids) == 4
+
+
+def test_a_document_becomes_what_the_wire_would_take_too() -> None:
+    found = of_document()
+    message = wire.read(wire.ping_topic("bob"), wire.encode_result(found))
+    assert isinstance(message, wire.Results) and message.results == [found]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"agent": None},
+        {"agent": "b/b"},
+        {"target": ""},
+        {"target": 5},
+        {"loss": None},
+        {"loss": "much"},
+        {"loss": 101},
+        {"loss": True},
+        {"avg": "nan"},
+        {"max": -1},
+        {"stddev": None},
+        {"min": [1]},
+    ],
+)
+def test_a_document_that_is_no_ping_is_refused_with_a_reason(changes: dict[str, Any]) -> None:
+    with pytest.raises(WireError, match="agent|target|loss|number|stddev|name"):
+        of_document(**changes)
 
 
 # --- with a real broker -------------------------------------------------------------------------
