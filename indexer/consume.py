@@ -1,9 +1,10 @@
-"""MQTT to store to confirmation: what was taken is durable before anybody is told so.
+"""MQTT to commits: what arrived is read into the open commit, which is closed whole.
 
 One commit is open at a time. Payloads are read into it one by one, out of the inbox; it is closed
-at ROWS rows, or when nothing has come for QUIET_S. Then, in this order and no other:
+at so many rows as the store likes in one put, or when nothing has come for QUIET_S. What follows
+happens in this order and no other:
 
-    store.put, store.put_dead        durable on return; StoreDown leaves the commit open
+    store.put, store.put_dead        durable on return (committer.py)
     acknowledge each message         MQTT's PUBACK: the broker may forget it
     confirm each identity            ack/<agent>, on every broker: the agent may forget it
 
@@ -12,7 +13,7 @@ is confirmed again, always. Nothing depends on the order in which rows arrive.
 """
 
 import logging
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from agent import wire
 from agent.connection import Received
@@ -21,7 +22,6 @@ from indexer import classic, reading
 from indexer.reading import Read
 from indexer.store import Dead, Put
 
-ROWS = 500
 QUIET_S = 0.02
 OPEN_S = 0.25  # a trickle without any quiet waits no longer than this
 _TELL_S = 60.0
@@ -29,20 +29,21 @@ _TELL_S = 60.0
 log = logging.getLogger("swarming.consume")
 
 
-class Shelf(Protocol):
-    """What of a store is needed here."""
-
-    def put(self, results: list[Result], now_ms: int) -> Put: ...
-
-    def put_dead(self, letters: list[Dead]) -> None: ...
-
-
-class Done(NamedTuple):
-    """What a commit made durable: acknowledge ``arrived``, then publish ``acks`` everywhere."""
+class Commit(NamedTuple):
+    """What is made durable together: then acknowledge `arrived`, and publish `acks` everywhere."""
 
     arrived: list[Received]
-    acks: list[tuple[str, bytes]]
-    results: tuple[Result, ...]
+    results: list[Result]
+    letters: list[Dead]
+    identities: dict[str, dict[str, list[int]]]  # agent -> epoch -> seqs
+
+    def acks(self) -> list[tuple[str, bytes]]:
+        """Topic and payload of what confirms every identity."""
+        acks = []
+        for agent, epochs in self.identities.items():
+            ranges = {epoch: wire.ranges_of(seqs) for epoch, seqs in epochs.items()}
+            acks += [(wire.ack_topic(agent), payload) for payload in wire.encode_acks(ranges)]
+        return acks
 
 
 class Counts(NamedTuple):
@@ -52,6 +53,7 @@ class Counts(NamedTuple):
     known: int = 0
     too_old: int = 0
     dead_letters: int = 0
+    refused: int = 0  # of these: read well, but the store has no place for them
     newer: int = 0
 
     def plus(self, **more: int) -> "Counts":
@@ -61,8 +63,8 @@ class Counts(NamedTuple):
 class Consumer:
     """The open commit. ``v1_agents`` are names that no classic payload may claim."""
 
-    def __init__(self, store: Shelf, keep_raw_ms: int, read_classic: bool = False) -> None:
-        self._store = store
+    def __init__(self, rows: int, keep_raw_ms: int, read_classic: bool = False) -> None:
+        self._most_rows = rows
         self._keep_raw_ms = keep_raw_ms
         self._read_classic = read_classic
         self.v1_agents: set[str] = set()
@@ -72,7 +74,7 @@ class Consumer:
 
     @property
     def full(self) -> bool:
-        return self._rows >= ROWS
+        return self._rows >= self._most_rows
 
     @property
     def empty(self) -> bool:
@@ -102,22 +104,24 @@ class Consumer:
         self._take(found, now_ms, now_s)
         return found.agent if found.results else None
 
-    def commit(self, now_ms: int) -> Done:
-        """Makes the open commit durable and begins the next. StoreDown: it stays open, whole."""
-        put = Put(0, 0, 0)
-        if self._results:
-            put = self._store.put(self._results, now_ms)
-        if self._letters:
-            self._store.put_dead(self._letters)
+    def close(self) -> Commit:
+        """The open commit, whole; the next is open now."""
+        closed = Commit(self._arrived, self._results, self._letters, self._identities)
+        self._begin()
+        return closed
+
+    def stored(self, commit: Commit, put: Put, now_s: float) -> None:
+        """Counts what was made durable."""
         self.counts = self.counts.plus(
             results=put.stored,
             known=put.known,
             too_old=put.too_old,
-            dead_letters=len(self._letters),
+            dead_letters=len(commit.letters) + put.refused,
+            refused=put.refused,
         )
-        done = Done(self._arrived, self._acks(), tuple(self._results))
-        self._begin()
-        return done
+        if put.refused:
+            self._tell("refused", now_s, "the store has no place for %d results: they are dead "
+                       "letters (swarming-indexer replay --list)", put.refused)  # fmt: skip
 
     def _begin(self) -> None:
         self._arrived: list[Received] = []
@@ -184,10 +188,3 @@ class Consumer:
             self._told.clear()
         self._told[key] = now_s
         log.warning(text, *values)
-
-    def _acks(self) -> list[tuple[str, bytes]]:
-        acks = []
-        for agent, epochs in self._identities.items():
-            ranges = {epoch: wire.ranges_of(seqs) for epoch, seqs in epochs.items()}
-            acks += [(wire.ack_topic(agent), payload) for payload in wire.encode_acks(ranges)]
-        return acks

@@ -1,11 +1,13 @@
 """The indexer's loop: one thread owns all state, everything else sends it events.
 
-    brokers -> events -> inbox -> consumer -> store -> acks on every broker
+    brokers -> events -> inbox -> consumer -> committer -> acks on every broker
                   \\-> presence, lists, share probes         page -> commands -> the same queue
 
-A store that is down is told at once on `indexer/<name>` and waited for: connections stay, nothing
-is acknowledged, nothing is lost. A turn handles what has come, commits at most once, and does what
-is due; then the loop sleeps until the next thing is due.
+The committer has a thread of its own: while one commit is being stored the next is read, and the
+rest waits undecoded in the inbox. A store that is down, or hangs, is told at once on
+`indexer/<name>` and waited for: connections stay, nothing is acknowledged, nothing is lost. A turn
+handles what has come, hands over at most one commit, and does what is due; then the loop sleeps
+until the next thing is due.
 """
 
 import logging
@@ -20,23 +22,25 @@ from agent import wire
 from agent.connection import Closed, Crashed, Opened, Received, Refused, Subscribed
 from indexer import share
 from indexer.chores import Chores, Judged, write_list
+from indexer.committer import Broken, Committer, NotStored, Stored
 from indexer.config import Config
-from indexer.consume import Consumer, Done
+from indexer.consume import Commit, Consumer
 from indexer.desk import Busy, Change, ChangeList, Desk, Health, Live, LookAt, UndoList
 from indexer.inbox import Inbox
 from indexer.lines import Line
 from indexer.lists import ListRefused, Lists
+from indexer.patience import SLOW_S, Patience
 from indexer.presence import Presence, waits_for_time
 from indexer.store import Store, StoreDown
 from indexer.switchboard import Switchboard
 
 ANNOUNCE_S = 300.0
 TIME_ASKED_S = 10.0  # an agent that waits for the time gets it at most this often
-STORE_RETRY_S = 1.0
 TURN_S = 1.0  # no sleep is longer, so that the page sees the truth
 GATHER_S = 0.002  # what comes together is handled together; waking for each would cost as much
 WAITING = 20_000  # messages that a broker owes a PUBACK for
 _EVENTS_A_TURN = 2000
+_FINISH_S = 5.0  # for what is read already, at the end
 _GOODBYE_S = 1.0
 
 log = logging.getLogger("swarming.indexer")
@@ -62,9 +66,10 @@ class Indexer:
             now_ms=wall_ms,
         )
         self.store = store
-        self.down: str | None = None
+        self.patience = Patience(random.Random())
         self.inbox = Inbox()
-        self.consumer = Consumer(store, config.keep_raw_ms, config.classic)
+        self.consumer = Consumer(store.rows_a_put, config.keep_raw_ms, config.classic)
+        self.committer = Committer(store, self.events.put)
         self.presence = Presence(store.agents())
         self.consumer.v1_agents |= self.presence.names
         self.lists = Lists(store)
@@ -78,7 +83,6 @@ class Indexer:
             self.desk,
             self.events.put,
         )
-        self._retry_s = 0.0
         self._announced_s = 0.0  # monotonic: a clock set back must not silence us
         self._laid_s = 0.0
         self._stopping = False
@@ -105,24 +109,25 @@ class Indexer:
         self.switchboard.turn(now_s)
         self._consume(now_s, now_ms)
         self._bound_inbox(now_s, now_ms)
-        if self.down is not None and now_s >= self._retry_s:
-            self._try_store(now_s, now_ms)
+        self._watch_store(now_s, now_ms)
         if now_s - self._announced_s >= ANNOUNCE_S:
             self._announce(now_ms)
-        if self.down is None:
-            idle = not len(self.inbox)
+        if self.patience.down is None and self.committer.waited_s(now_s) < SLOW_S:
+            idle = not len(self.inbox) and not self.consumer.full
             self._guarded(lambda: self.chores.turn(now_s, now_ms, idle))
         if now_s - self._laid_s >= TURN_S:
             self._laid_s = now_s
             self._bound_waiting(now_s, now_ms)
-            self.desk.lay(self._health(now_ms), self.switchboard.states(now_s), now_ms)
+            self.desk.lay(self._health(now_s, now_ms), self.switchboard.states(now_s), now_ms)
 
     def _wake_s(self, now_s: float) -> float:
-        if self.down is None and len(self.inbox):
-            return 0.0
         dues: list[float | None] = [TURN_S, self.switchboard.due_s(now_s)]
-        if self.down is None:
-            dues += [self.chores.due_s(), self.consumer.due_s(now_s)]
+        if self.patience.down is None:
+            dues.append(self.chores.due_s())
+        if self._may_commit():
+            dues.append(self.consumer.due_s(now_s))
+        if not self.committer.working:
+            dues.append(self.patience.due_s(now_s))
         return min(due_s for due_s in dues if due_s is not None)
 
     def _take_events(self, timeout_s: float) -> None:
@@ -158,7 +163,11 @@ class Indexer:
                 self.chores.leader.ask(target, wall_ms())
             case Judged():
                 self.chores.judged(event, wall_ms())
-            case Crashed():
+            case Stored():
+                self._stored(event)
+            case NotStored():
+                self._not_stored(event)
+            case Crashed() | Broken():
                 raise event.error
             case Stop():
                 self._stopping = True
@@ -204,30 +213,46 @@ class Indexer:
         """Only what came through a shared subscription proves anything."""
         line = self.switchboard.line_of(event.connection)
         owner = share.owner_of(nonce)
-        if line is None or line.probe is None or owner is None:
+        if line is None or line.probe is None or owner is None or self.patience.down is not None:
             return
         self.store.put_fact(share.fact_of(owner), nonce)
 
     # --- results ---
 
     def _consume(self, now_s: float, now_ms: int) -> None:
-        """Reads what is waiting into the open commit, and closes it when it is due."""
+        """Reads what is waiting into the open commit, and hands it over when it is due."""
+        self._read(now_s, now_ms)
+        if self._may_commit() and self.consumer.due_s(time.monotonic()) == 0.0:
+            self.committer.hand(self.consumer.close(), time.monotonic(), now_ms)
+            self._read(now_s, now_ms)
+
+    def _read(self, now_s: float, now_ms: int) -> None:
         while len(self.inbox) and not self.consumer.full:
             arrived = self.inbox.take()
             agent = self.consumer.read(arrived, now_ms, now_s)
             if agent is not None and not arrived.retain:
                 self.presence.heard(agent, now_ms)
-        if self.down is None and self.consumer.due_s(time.monotonic()) == 0.0:
-            self._guarded(lambda: self._publish(self.consumer.commit(now_ms)))
 
-    def _publish(self, done: Done) -> None:
-        """After the commit, never before: to the broker, then to the agents."""
-        for arrived in done.arrived:
+    def _may_commit(self) -> bool:
+        """While another commit is in flight the open one fills."""
+        return self.patience.down is None and self.committer.free
+
+    def _stored(self, event: Stored) -> None:
+        self.committer.ended(event)
+        if event.commit is not None:
+            self.consumer.stored(event.commit, event.put, time.monotonic())
+            self._publish(event.commit)
+        if self.patience.down is not None:
+            self._guarded(self._recover)
+
+    def _publish(self, commit: Commit) -> None:
+        """Of what is durable, and of nothing else: to the broker, then to the agents."""
+        for arrived in commit.arrived:
             arrived.connection.acknowledge(arrived.message)
-        for topic, payload in done.acks:
+        for topic, payload in commit.acks():
             self.switchboard.publish(topic, payload)
-        if done.results and self.desk.watched:
-            self.desk.tell(Live("results", done.results))
+        if commit.results and self.desk.watched:
+            self.desk.tell(Live("results", tuple(commit.results)))
 
     def _bound_inbox(self, now_s: float, now_ms: int) -> None:
         fullest = self.inbox.fullest()
@@ -259,32 +284,35 @@ class Indexer:
             self._store_down(str(error))
 
     def _store_down(self, reason: str) -> None:
-        self._retry_s = time.monotonic() + STORE_RETRY_S
-        if self.down is None:
+        if self.patience.failed(reason, time.monotonic()):
             log.error("the store takes nothing: %s; waiting for it", reason)
-            self.down = reason
             self._announce(wall_ms())
 
-    def _try_store(self, now_s: float, now_ms: int) -> None:
-        """With what waits to be committed: a nearly full disk takes a small check, and no more."""
-        try:
-            self.store.check()
-            self.desk.lay_lists(self.lists.own())
-            done = None if self.consumer.empty else self.consumer.commit(now_ms)
-        except StoreDown as error:
-            self.down = str(error)
-            self._retry_s = now_s + STORE_RETRY_S
-            return
+    def _not_stored(self, event: NotStored) -> None:
+        self.committer.ended(event)
+        self._store_down(event.reason)
+
+    def _watch_store(self, now_s: float, now_ms: int) -> None:
+        """Asks again when it is time to; an answer that is owed for long is as good as none."""
+        if self.patience.waits(self.committer.waited_s(now_s)):
+            log.error("the store has not answered for a while; waiting for it")
+            self._announce(now_ms)
+        if self.patience.due_s(now_s) == 0.0 and not self.committer.working:
+            self.committer.again(
+                now_s, now_ms, lambda: None if self.consumer.empty else self.consumer.close()
+            )
+
+    def _recover(self) -> None:
+        """It took what was in flight; what the page shows is read anew. StoreDown."""
+        self.desk.lay_lists(self.lists.own())
+        self.patience.answered()
         log.info("the store takes results again")
-        self.down = None
-        self._announce(now_ms)
-        if done is not None:
-            self._publish(done)
+        self._announce(wall_ms())
 
     # --- what is said ---
 
     def _announce(self, now_ms: int) -> None:
-        facts = {"online": self.down is None, "time": wire.rfc3339(now_ms)}
+        facts = {"online": self.patience.down is None, "time": wire.rfc3339(now_ms)}
         self.switchboard.keep(wire.indexer_topic(self.config.name), wire.encode_json(facts))
         self._announced_s = time.monotonic()
 
@@ -295,12 +323,15 @@ class Indexer:
     def _command(self, command: ChangeList | UndoList) -> None:
         if not command.answer.set_running_or_notify_cancel():
             return
+        if self.patience.down is not None:
+            command.answer.set_exception(_busy(self.patience.down))
+            return
         try:
             command.answer.set_result(self._change(command))
         except ListRefused as error:
             command.answer.set_exception(error)
         except StoreDown as error:
-            command.answer.set_exception(Busy(f"the store takes nothing now: {error}"))
+            command.answer.set_exception(_busy(str(error)))
             self._store_down(str(error))
 
     def _change(self, command: ChangeList | UndoList) -> Change:
@@ -316,11 +347,11 @@ class Indexer:
         self.desk.tell(Live("list", change))
         return change
 
-    def _health(self, now_ms: int) -> Health:
+    def _health(self, now_s: float, now_ms: int) -> Health:
         """Well means: the store takes results, and a broker is connected."""
         lines, counts = self.switchboard.lines, self.consumer.counts
         facts = {
-            "store": "ok" if self.down is None else f"down: {self.down}",
+            "store": self.patience.text(self.committer.waited_s(now_s)),
             "brokers": [
                 {"address": line.address, "connected": line.open, "reason": line.reason}
                 for line in lines
@@ -331,16 +362,16 @@ class Indexer:
             **counts._asdict(),
             "since": wire.rfc3339(self.started_ms),
         }
-        return Health(self.down is None and any(line.open for line in lines), facts)
+        well = self.patience.down is None and any(line.open for line in lines)
+        return Health(well, facts)
 
     # --- the end ---
 
     def _goodbye(self) -> None:
-        """Finishes the commit, says goodbye; what is not committed stays with the brokers."""
+        """Finishes what was read, says goodbye; what is not stored stays with the brokers."""
+        self._finish_commits()
         now_ms = wall_ms()
-        if self.down is None and not self.consumer.empty:
-            self._guarded(lambda: self._publish(self.consumer.commit(now_ms)))
-        if self.down is None:
+        if self.patience.down is None and self.committer.free:
             self._guarded(lambda: self.chores.finish(now_ms))
         facts = {"online": False, "time": wire.rfc3339(now_ms)}
         self.switchboard.keep(wire.indexer_topic(self.config.name), wire.encode_json(facts))
@@ -348,6 +379,25 @@ class Indexer:
         while self.switchboard.waiting() and time.monotonic() < end_s:
             time.sleep(0.01)
         self.switchboard.end()
+
+    def _finish_commits(self) -> None:
+        """The one in flight, and then the open one; a store that is slow or down ends it."""
+        end_s = time.monotonic() + _FINISH_S
+        while self.patience.down is None:
+            if self.committer.free:
+                if self.consumer.empty:
+                    return
+                self.committer.hand(self.consumer.close(), time.monotonic(), wall_ms())
+            try:
+                event = self.events.get(timeout=max(0.0, end_s - time.monotonic()))
+            except queue.Empty:
+                return
+            if isinstance(event, Stored | NotStored | Broken):
+                self._handle(event)
+
+
+def _busy(reason: str) -> Busy:
+    return Busy(f"the store takes nothing now: {reason}")
 
 
 def wall_ms() -> int:

@@ -197,7 +197,7 @@ class Flaky:
 
     def __getattr__(self, name: str) -> Any:
         work = getattr(self.real, name)
-        return work if name == "close" else self._unless_down(work)
+        return self._unless_down(work) if callable(work) and name != "close" else work
 
     def _unless_down(self, work: Callable[..., Any]) -> Callable[..., Any]:
         def done(*args: Any, **named: Any) -> Any:

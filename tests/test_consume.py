@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +22,11 @@ from hypothesis import strategies as st
 from agent import wire
 from agent.connection import Credentials, Received
 from indexer import inbox, reading
-from indexer.consume import QUIET_S, ROWS, Consumer
-from indexer.store import Dead, Put, StoreDown
+from indexer.committer import Committer, NotStored, Stored
+from indexer.consume import QUIET_S, Commit, Consumer
+from indexer.desk import Busy
+from indexer.store import Dead, Put, Store, StoreDown
+from indexer.swarming_indexer import Indexer
 from tests.indexers import (
     DAY_MS,
     EPOCH,
@@ -59,9 +66,39 @@ class Shelf:
             raise StoreDown("off")
         self.letters += letters
 
+    def check(self) -> None:
+        if self.down:
+            raise StoreDown("off")
 
-def consumer(shelf: Shelf, **options: Any) -> Consumer:
-    return Consumer(shelf, 90 * DAY_MS, **options)
+
+class Frozen:
+    """A store whose `put` can be held for as long as the test likes; all else is the real one's."""
+
+    def __init__(self, store: Store) -> None:
+        self._real = store
+        self._thawed = threading.Event()
+        self._thawed.set()
+        self.waiting = threading.Event()
+        self.puts = 0
+
+    def freeze(self) -> None:
+        self._thawed.clear()
+
+    def thaw(self) -> None:
+        self._thawed.set()
+
+    def put(self, results: list[wire.Result], now_ms: int) -> Put:
+        self.puts += 1
+        self.waiting.set()
+        assert self._thawed.wait(60)
+        return self._real.put(results, now_ms)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+
+def consumer(rows: int = 500, **options: Any) -> Consumer:
+    return Consumer(rows, 90 * DAY_MS, **options)
 
 
 def arrived(topic: str, payload: bytes) -> Received:
@@ -72,10 +109,10 @@ def single(one: wire.Result) -> Received:
     return arrived(wire.ping_topic(one.agent), wire.encode_result(one))
 
 
-def acks(done: Any, agent: str = "a1") -> list[tuple[int, int]]:
+def acks(commit: Commit, agent: str = "a1") -> list[tuple[int, int]]:
     """The ranges of EPOCH that a commit confirms for the agent."""
     found = []
-    for topic, payload in done.acks:
+    for topic, payload in commit.acks():
         if topic == wire.ack_topic(agent):
             message = wire.read(topic, payload)
             assert isinstance(message, wire.Ack)
@@ -83,12 +120,21 @@ def acks(done: Any, agent: str = "a1") -> list[tuple[int, int]]:
     return found
 
 
-def taken(messages: list[Received], shelf: Shelf, **options: Any) -> Any:
-    """What the commit of these messages makes known."""
-    reader = consumer(shelf, **options)
+def stored(commit: Commit, shelf: Shelf) -> Commit:
+    """The commit once it is durable, by a committer of its own."""
+    events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    Committer(shelf, events.put).hand(commit, 0.0, now_ms())
+    event = events.get(timeout=10)
+    assert isinstance(event, Stored) and event.commit is not None
+    return event.commit
+
+
+def taken(messages: list[Received], shelf: Shelf, **options: Any) -> Commit:
+    """The commit of these messages, durable."""
+    reader = consumer(**options)
     for message in messages:
         reader.read(message, now_ms(), 0.0)
-    return reader.commit(now_ms())
+    return stored(reader.close(), shelf)
 
 
 def test_a_commit_tells_what_is_durable_and_names_it_in_ranges() -> None:
@@ -99,20 +145,34 @@ def test_a_commit_tells_what_is_durable_and_names_it_in_ranges() -> None:
     assert len(shelf.rows) == 4
 
 
-def test_a_store_that_is_down_confirms_nothing_and_loses_nothing() -> None:
-    shelf = Shelf()
-    reader = consumer(shelf)
+def test_a_store_that_is_down_promises_nothing_and_the_commit_stays_whole() -> None:
+    shelf, events = Shelf(), queue.SimpleQueue[Any]()
+    reader, committer = consumer(), Committer(shelf, events.put)
     reader.read(single(result(1)), now_ms(), 0.0)
     reader.read(arrived("ping/a1", b"garbage"), now_ms(), 0.0)
     shelf.down = True
-    with pytest.raises(StoreDown):
-        reader.commit(now_ms())
-    assert not reader.empty
+    committer.hand(reader.close(), 0.0, now_ms())
+    event = events.get(timeout=10)
+    assert event == NotStored("off")
+    committer.ended(event)
+    assert not committer.free and not committer.working
     shelf.down = False
-    done = reader.commit(now_ms())
-    assert acks(done) == [(1, 1)]
-    assert len(done.arrived) == 2 and len(shelf.letters) == 1
-    assert reader.empty
+    committer.again(1.0, now_ms(), lambda: pytest.fail("the one in flight goes first"))
+    event = events.get(timeout=10)
+    assert acks(event.commit) == [(1, 1)]
+    assert len(event.commit.arrived) == 2 and len(shelf.letters) == 1
+    committer.ended(event)
+    assert committer.free
+
+
+def test_an_answer_that_is_owed_is_counted_in_seconds() -> None:
+    events: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    committer = Committer(Shelf(), events.put)
+    assert committer.waited_s(100.0) == 0.0
+    committer.again(100.0, now_ms(), lambda: None)
+    assert committer.waited_s(112.0) == 12.0
+    committer.ended(events.get(timeout=10))
+    assert committer.waited_s(113.0) == 0.0
 
 
 def test_what_is_stored_already_is_confirmed_again_always() -> None:
@@ -122,20 +182,20 @@ def test_what_is_stored_already_is_confirmed_again_always() -> None:
     assert len(shelf.rows) == 1
 
 
-def test_a_commit_closes_at_500_rows_or_when_nothing_comes() -> None:
-    reader = consumer(Shelf())
+def test_a_commit_is_due_at_so_many_rows_or_when_nothing_comes() -> None:
+    reader = consumer(300)
     assert reader.due_s(5.0) is None
     reader.read(single(result(1)), now_ms(), 5.0)
     assert reader.due_s(5.0) == pytest.approx(QUIET_S)
     assert reader.due_s(5.0 + QUIET_S) == 0.0
-    for seq in range(2, ROWS + 1):
+    for seq in range(2, 301):
         assert not reader.full
         reader.read(single(result(seq)), now_ms(), 5.0)
     assert reader.full and reader.due_s(5.0) == 0.0
 
 
 def test_a_trickle_that_never_rests_is_committed_all_the_same() -> None:
-    reader = consumer(Shelf())
+    reader = consumer()
     for tick in range(100):
         reader.read(single(result(tick + 1)), now_ms(), tick * 0.01)
         if reader.due_s(tick * 0.01) == 0.0:
@@ -212,13 +272,23 @@ def test_what_is_older_than_the_retention_is_counted_told_and_confirmed_but_not_
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     shelf = Shelf()
-    reader = consumer(shelf)
+    reader = consumer()
     reader.read(single(result(1, time_ms=now_ms() - 91 * DAY_MS)), now_ms(), 0.0)
-    done = reader.commit(now_ms())
+    done = stored(reader.close(), shelf)
     assert not shelf.rows and not shelf.letters
     assert acks(done) == [(1, 1)]
     assert reader.counts.too_old == 1
     assert "older" in caplog.text
+
+
+def test_what_the_store_has_no_place_for_is_counted_among_the_dead_letters_and_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    reader = consumer()
+    reader.read(single(result(1)), now_ms(), 0.0)
+    reader.stored(reader.close(), Put(0, 0, 0, refused=1), 0.0)
+    assert (reader.counts.refused, reader.counts.dead_letters) == (1, 1)
+    assert "no place for 1 results" in caplog.text
 
 
 def test_a_time_that_is_known_to_be_wrong_makes_nothing_too_old() -> None:
@@ -346,7 +416,8 @@ def test_a_store_that_takes_a_check_but_no_results_is_down_all_the_time(
     mosquitto: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A nearly full disk; an indexer that is online every other second helps nobody."""
-    monkeypatch.setattr("indexer.swarming_indexer.STORE_RETRY_S", 0.02)
+    monkeypatch.setattr("indexer.patience.FIRST_S", 0.02)
+    monkeypatch.setattr("indexer.patience.LAST_S", 0.1)
     port = mosquitto().port
     with sqlite(tmp_path / "s.db") as real:
         store = Flaky(real)
@@ -365,6 +436,75 @@ def test_a_store_that_takes_a_check_but_no_results_is_down_all_the_time(
             assert [b"false" in one for one in told] == [False, True]
             store.down = False
             client.wait_online()
+            client.wait_confirmed([1])
+
+
+def test_while_a_put_hangs_the_loop_turns_reads_on_and_says_that_it_waits(
+    mosquitto: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexer.patience.HANGS_S", 0.5)
+    monkeypatch.setattr("indexer.patience.SLOW_S", 0.2)
+    monkeypatch.setattr("indexer.swarming_indexer.TURN_S", 0.05)
+    port = mosquitto("max_inflight_messages 2000").port
+    with sqlite(tmp_path / "s.db") as real:
+        store = Frozen(real)
+        with (
+            running(settings(port), store) as indexer,
+            Client(port, "ack/+", "indexer/+") as client,
+        ):
+            client.wait_online()
+            store.freeze()
+            client.send(result(1))
+            assert store.waiting.wait(10)
+            client.send(*(result(seq) for seq in range(2, 801)))
+            client.wait_online(False)
+            wait_for(lambda: indexer.consumer.full and len(indexer.inbox), what="a full commit")
+            told = indexer.desk.healthz()
+            assert not told.ok and "has not answered for" in told.facts["store"]
+            with pytest.raises(Busy):
+                indexer.desk.change_list("watch", "voila.fr", "ann")
+            assert client.confirmed() == set() and store.puts == 1
+            store.thaw()
+            client.wait_online()
+            client.wait_confirmed(range(1, 801))
+            assert seqs(real) == list(range(1, 801))
+            assert store.puts == 3  # what came in the meantime was put together
+
+
+def test_a_store_that_raises_what_it_never_should_ends_the_indexer(
+    mosquitto: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = mosquitto().port
+    with sqlite(tmp_path / "s.db") as store, Client(port, "indexer/+") as client:
+        monkeypatch.setattr(store, "put", lambda *_: {}["a bug"])
+        indexer = Indexer(settings(port), store)
+        ended: Future[int] = Future()
+        thread = threading.Thread(target=lambda: ended.set_exception(_raised(indexer.run)))
+        thread.start()
+        client.wait_online()
+        client.send(result(1))
+        with pytest.raises(KeyError, match="a bug"):
+            ended.result(10)
+        thread.join(10)
+        indexer.switchboard.end()
+
+
+def test_the_end_waits_for_what_is_in_flight_but_not_for_ever(
+    mosquitto: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexer.swarming_indexer._FINISH_S", 0.5)
+    port = mosquitto().port
+    with sqlite(tmp_path / "s.db") as real, Client(port, "ack/+", "indexer/+") as client:
+        store = Frozen(real)
+        with running(settings(port), store):
+            client.wait_online()
+            store.freeze()
+            client.send(result(1))
+            assert store.waiting.wait(10)
+        client.wait_online(False)
+        assert client.confirmed() == set()
+        store.thaw()
+        with running(settings(port), store):
             client.wait_confirmed([1])
 
 
@@ -398,7 +538,7 @@ def test_a_full_inbox_gives_up_the_connection_and_nothing_is_lost(
         ):
             client.wait_online()
             store.down = True
-            client.send(*(result(seq) for seq in range(1, 1001)))
+            client.send(*(result(seq) for seq in range(1, 2001)))
             wait_for(
                 lambda: "faster" in (indexer.switchboard.lines[0].reason or ""),
                 what="the connection to be given up",
@@ -406,8 +546,8 @@ def test_a_full_inbox_gives_up_the_connection_and_nothing_is_lost(
             assert indexer.inbox.waiting_bytes <= 100_000
             monkeypatch.setattr(inbox, "LIMIT_BYTES", 64 * 1024 * 1024)
             store.down = False
-            client.wait_confirmed(range(1, 1001))
-            assert seqs(real) == list(range(1, 1001))
+            client.wait_confirmed(range(1, 2001))
+            assert seqs(real) == list(range(1, 2001))
 
 
 def test_a_broker_that_acknowledges_nothing_is_given_up_before_the_memory_is_full(
@@ -557,6 +697,15 @@ def test_with_nobody_there_a_closed_port_is_tried_with_patience(tmp_path: Path) 
         wait_for(lambda: indexer.desk.brokers() and indexer.desk.brokers()[0].reason)
         assert not indexer.desk.brokers()[0].connected
         assert not indexer.desk.healthz().ok
+
+
+def _raised(work: Callable[[], Any]) -> BaseException:
+    """What it raises; a test that waits for that fails when it raises nothing."""
+    try:
+        work()
+    except Exception as error:
+        return error
+    return AssertionError("it ended well")
 
 
 def _env() -> dict[str, str]:

@@ -116,32 +116,30 @@ def _agent_resubscription_skipped() -> None:
 
 
 def _confirm_before_commit() -> None:
-    from indexer.consume import Consumer, Done
+    from indexer.consume import Commit, Consumer
 
-    commit = Consumer.commit
+    close, held = Consumer.close, list[Any]()
 
-    def late(self: Any, now_ms: int) -> Done:
-        held, self._results = self._results, getattr(self, "_held", [])
-        done = commit(self, now_ms)
-        self._held = held
-        return done
+    def early(self: Any) -> Commit:
+        commit = close(self)
+        late, held[:] = list(held), commit.results
+        return commit._replace(results=late)
 
-    plant(Consumer, "commit", late)
+    plant(Consumer, "close", early)
 
 
 def _no_ack_for_a_duplicate() -> None:
-    from indexer.consume import Consumer, Done
+    from indexer.committer import Committer
 
-    commit = Consumer.commit
+    store_it = Committer._store_it
 
-    def silent(self: Any, now_ms: int) -> Done:
-        for result in self._results:
-            if self._store.put([result], now_ms).known:
-                self._identities[result.agent][result.epoch].remove(result.seq)
-        self._results = []
-        return commit(self, now_ms)
+    def silent(self: Any, job: Any) -> Any:
+        for result in job.commit.results if job.commit is not None else ():
+            if self._store.put([result], job.now_ms).known:
+                job.commit.identities[result.agent][result.epoch].remove(result.seq)
+        return store_it(self, job)
 
-    plant(Consumer, "commit", silent)
+    plant(Committer, "_store_it", silent)
 
 
 def _late_rip_believed() -> None:
