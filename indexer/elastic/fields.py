@@ -32,7 +32,7 @@ _HEAD = (
     Field("monitor.type", "keyword", "", "kind", "icmp, http, ladder or lost"),
 )
 _WHO = (
-    Field("observer.geo.name", "keyword", "", "agent's place", "where the agent's owner says it is"),
+    Field("observer.geo.name", "keyword", "", "agent's place", "where its owner says it is"),
     Field("observer.geo.location", "geo_point", "°", "agent's place", "when the place ends in "
           "coordinates: Paris 48.86,2.35"),
     Field("as.organization.name", "keyword", "", "agent's isp", "whose line the owner says it is"),
@@ -152,7 +152,7 @@ AGENT = (
     Field("swarming.journal.waiting", "long", "", "journal.waiting", "results not confirmed yet"),
     Field("swarming.journal.evicted", "long", "", "journal.evicted", "results that a full journal "
           "lost"),
-    Field("swarming.journal.bytes", "long", "bytes", "journal.bytes", "size of its journal"),
+    Field("swarming.journal.lost", "long", "", "journal.lost", "of these, told as lost"),
 )  # fmt: skip
 
 RAW = "swarming.raw"  # the text that everything is read back from; neither indexed nor a column
@@ -176,5 +176,5 @@ def _mapping(kind: str) -> dict[str, Any]:
     if kind == "keyword":
         return {"type": kind, "ignore_above": 2048}  # a longer term would refuse the document
     if kind == "date":
-        return {"type": kind, "format": "strict_date_optional_time||epoch_millis"}
+        return {"type": kind, "format": "epoch_millis||strict_date_optional_time"}
     return {"type": kind}

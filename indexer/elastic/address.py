@@ -1,0 +1,123 @@
+"""Where an engine is and how to get in: `elasticsearch:URL[,URL…][/INDICES][?OPTION&…]`. Pure.
+
+No secret stands in an address, for addresses are seen in process lists and logs: options name the
+files that hold them.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from indexer.store import StoreRefused
+
+SCHEMES = ("elasticsearch", "opensearch")
+OPTIONS = ("ca", "cert", "key", "api_key", "user", "password", "prefix", "shards", "replicas")
+_PREFIX = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
+_INDICES = re.compile(r"[a-z0-9*][a-z0-9*._,-]{0,255}\Z")
+_NUMBERS = {"shards": 1024, "replicas": 10}  # and the most that makes sense
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """`ca`, `cert`, `key`, `api_key`, `password` are files; `indices` those of another swarm."""
+
+    scheme: str
+    urls: tuple[str, ...]
+    indices: str | None = None
+    ca: str | None = None
+    cert: str | None = None
+    key: str | None = None
+    api_key: str | None = None
+    user: str | None = None
+    password: str | None = None
+    prefix: str = "swarming"
+    shards: int = 1
+    replicas: int | None = None  # None: one where there is a second node to hold it
+
+    @property
+    def tls(self) -> bool:
+        return self.urls[0].startswith("https:")
+
+
+def is_engine(text: str) -> bool:
+    """An address of this form, not another store's."""
+    return text.partition(":")[0] in SCHEMES
+
+
+def parse(text: str) -> Address:
+    """The Address, whole and checked. Raises StoreRefused with one line that says what is wrong."""
+    scheme, _, rest = text.partition(":")
+    hosts, _, query = rest.partition("?")
+    if scheme not in SCHEMES or not hosts:
+        raise StoreRefused("a store is elasticsearch:https://HOST:9200, not " + _shown(text))
+    parts = [urlsplit(one) for one in hosts.split(",")]
+    for part in parts:
+        if part.username is not None or part.password is not None:
+            raise StoreRefused(
+                "no secret belongs in an address: use ?user=NAME&password=FILE or ?api_key=FILE"
+            )
+    try:
+        urls = tuple(f"{one.scheme}://{one.hostname}:{one.port or 9200}" for one in parts)
+    except ValueError as error:
+        raise StoreRefused(f"{_shown(text)}: {error}") from error
+    if {one.scheme for one in parts} not in ({"http"}, {"https"}) or not all(
+        one.hostname for one in parts
+    ):
+        raise StoreRefused(f"{_shown(text)}: each host is http://HOST:PORT, or each https://")
+    options = _options(query)
+    _check(options, urls[0].startswith("https:"))
+    return Address(scheme, _bracketed(urls, parts), _indices(parts[-1].path), **options)
+
+
+def _bracketed(urls: tuple[str, ...], parts: list[Any]) -> tuple[str, ...]:
+    """IPv6 addresses lose their brackets in hostname."""
+    return tuple(
+        f"{part.scheme}://[{part.hostname}]:{part.port or 9200}" if ":" in part.hostname else url
+        for url, part in zip(urls, parts, strict=True)
+    )
+
+
+def _options(query: str) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in OPTIONS:
+            raise StoreRefused(f"a store has no option {name!r:.40}: {', '.join(OPTIONS)}")
+        if name in _NUMBERS:
+            if not (value.isascii() and value.isdigit() and int(value) <= _NUMBERS[name]):
+                raise StoreRefused(f"{name} is a number up to {_NUMBERS[name]}, not {value!r:.40}")
+            options[name] = int(value)
+        elif not value:
+            raise StoreRefused(f"the store's option {name} is empty")
+        else:
+            options[name] = value
+    return options
+
+
+def _check(options: dict[str, Any], tls: bool) -> None:
+    if ("cert" in options) != ("key" in options):
+        raise StoreRefused("the store's cert and key belong together")
+    if "api_key" in options and "user" in options:
+        raise StoreRefused("the store takes an API key or a user, not both")
+    if "password" in options and "user" not in options:
+        raise StoreRefused("the store's password wants a user")
+    if not tls and ("ca" in options or "cert" in options):
+        raise StoreRefused("the store's ca and cert want https://")
+    if not _PREFIX.match(options.get("prefix", "swarming")):
+        raise StoreRefused(
+            f"prefix {options['prefix']!r:.80}: small letters, digits, '.', '_' and '-'"
+        )
+    if options.get("shards") == 0:
+        raise StoreRefused("an index has at least 1 shard")
+
+
+def _indices(path: str) -> str | None:
+    names = path.strip("/")
+    if names and not _INDICES.match(names):
+        raise StoreRefused(f"no such indices: {names!r:.80}")
+    return names or None
+
+
+def _shown(text: str) -> str:
+    """Of an address that may hold a secret in the wrong place: only its beginning."""
+    return repr(text.partition("@")[0][:40] if "@" in text else text[:80])

@@ -1,0 +1,216 @@
+"""One call to a cluster over its official client, whichever it is: `ask`.
+
+The clients bring what is hard: TLS, connections kept open, several nodes of which some are dead.
+Repeating is ours (bulk.py), since it depends on what was asked. A client that was refused is made
+anew from its files, so that a key that was renewed needs no restart.
+"""
+
+import os
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import orjson
+
+from indexer.elastic.address import Address
+from indexer.store import StoreDown, StoreRefused
+
+TIMEOUT_S = 10.0
+_JSON = {"accept": "application/json", "content-type": "application/json"}
+_NDJSON = {"accept": "application/json", "content-type": "application/x-ndjson"}
+
+
+class Refusal(StoreDown):
+    """The engine answered that it will not; `kind` is its own word for why."""
+
+    def __init__(self, status: int, kind: str, reason: str) -> None:
+        super().__init__(f"{reason or kind or 'no reason given'} (HTTP {status})"[:400])
+        self.status = status
+        self.kind = kind
+
+
+class Answer(NamedTuple):
+    status: int
+    body: Any
+
+
+_Call = Callable[[str, str, dict[str, str], bytes | None, float], Answer]
+
+
+class Engine:
+    """A cluster at an address. For all threads."""
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._client: tuple[_Call, Callable[[], None]] | None = None
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        may_miss: bool = False,
+    ) -> Any:
+        """The JSON of the answer; bytes are sent as they are, NDJSON.
+
+        Raises StoreDown without an answer, Refusal for one that is an error; with may_miss a 404
+        gives None.
+        """
+        lines = isinstance(body, bytes)
+        data = body if lines or body is None else orjson.dumps(body)
+        call, _ = self._opened()
+        status, found = call(method, path, _NDJSON if lines else _JSON, data, timeout_s)
+        if status == 404 and may_miss:
+            return None
+        if status >= 400:
+            if status in (401, 403):
+                self.close()
+            raise Refusal(status, *_why(found))
+        return found
+
+    def close(self) -> None:
+        """Lets go of the connections; the next call opens new ones."""
+        client, self._client = self._client, None
+        if client is not None:
+            client[1]()
+
+    def _opened(self) -> tuple[_Call, Callable[[], None]]:
+        client = self._client
+        if client is None:
+            make = _elasticsearch if self.address.scheme == "elasticsearch" else _opensearch
+            client = self._client = make(self.address)
+        return client
+
+
+def _why(body: Any) -> tuple[str, str]:
+    """Kind and reason of an error, as far as it says them."""
+    error = body.get("error") if isinstance(body, dict) else body
+    if isinstance(error, dict):
+        cause = error.get("caused_by") or {}
+        reason = str(error.get("reason") or "")
+        more = str(cause.get("reason") or "") if isinstance(cause, dict) else ""
+        return str(error.get("type") or ""), f"{reason}: {more}" if more else reason
+    return "", str(error or "")[:200]
+
+
+# --- what lets us in ----------------------------------------------------------------------------
+
+
+def _secret(path: str | None, variable: str) -> str | None:
+    """Of the file, else of the environment. Read each time: it may be a new one."""
+    if path is None:
+        return os.environ.get(variable) or None
+    try:
+        with open(path, encoding="ascii") as file:
+            text = file.read().strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreDown(f"{path}: {getattr(error, 'strerror', None) or 'not a secret'}") from error
+    if not text:
+        raise StoreDown(f"{path} is empty")
+    return text
+
+
+def _headers(address: Address) -> dict[str, str]:
+    """An API key; a user's name and password go to the client."""
+    key = None
+    if address.user is None:
+        key = _secret(address.api_key, "SWARMING_STORE_API_KEY")
+    return {} if key is None else {"authorization": f"ApiKey {key}"}
+
+
+def _basic(address: Address) -> tuple[str, str] | None:
+    if address.user is None:
+        return None
+    password = _secret(address.password, "SWARMING_STORE_PASSWORD")
+    if password is None:
+        raise StoreRefused("the store's user wants password=FILE or SWARMING_STORE_PASSWORD")
+    return address.user, password
+
+
+def check_files(address: Address) -> None:
+    """Raises StoreRefused for a file that cannot be read: the clients' own words are no help."""
+    for path in (address.ca, address.cert, address.key, address.api_key, address.password):
+        if path is not None and not os.access(path, os.R_OK):
+            raise StoreRefused(f"--store: {path} cannot be read")
+
+
+# --- the two clients ----------------------------------------------------------------------------
+
+
+def _elasticsearch(address: Address) -> tuple[_Call, Callable[[], None]]:
+    from elastic_transport import ConnectionTimeout, TlsError, TransportError
+    from elasticsearch import ApiError, Elasticsearch, UnsupportedProductError
+
+    tls: dict[str, Any] = {"ca_certs": address.ca} if address.ca else {}
+    if address.cert:
+        tls |= {"client_cert": address.cert, "client_key": address.key}
+    client = Elasticsearch(
+        list(address.urls),
+        headers=_headers(address),
+        basic_auth=_basic(address),
+        max_retries=len(address.urls) - 1,
+        retry_on_status=(),
+        **tls,
+    )
+
+    def call(
+        method: str, path: str, headers: dict[str, str], body: bytes | None, timeout_s: float
+    ) -> Answer:
+        try:
+            asked = client.options(request_timeout=timeout_s)
+            found = asked.perform_request(method, path, headers=headers, body=body)
+        except ApiError as error:
+            return Answer(error.meta.status, error.body)
+        except UnsupportedProductError as error:
+            raise StoreRefused(f"{address.urls[0]} is no Elasticsearch: {error}") from error
+        except ConnectionTimeout as error:
+            raise StoreDown(f"no answer within {timeout_s:.0f} s") from error
+        except TlsError as error:
+            raise StoreDown(f"TLS with {address.urls[0]} failed: {_line(error)}") from error
+        except TransportError as error:
+            raise StoreDown(f"{', '.join(address.urls)}: {_line(error)}") from error
+        return Answer(found.meta.status, found.body)
+
+    return call, client.close
+
+
+def _opensearch(address: Address) -> tuple[_Call, Callable[[], None]]:
+    from opensearchpy import OpenSearch, exceptions
+
+    tls: dict[str, Any] = {"ca_certs": address.ca} if address.ca else {}
+    if address.cert:
+        tls |= {"client_cert": address.cert, "client_key": address.key}
+    if address.tls:
+        tls |= {"use_ssl": True, "verify_certs": True}
+    client = OpenSearch(
+        list(address.urls),
+        http_auth=_basic(address),
+        max_retries=len(address.urls) - 1,
+        retry_on_status=(),
+        retry_on_timeout=False,
+        **tls,
+    )
+    always = _headers(address)
+
+    def call(
+        method: str, path: str, headers: dict[str, str], body: bytes | None, timeout_s: float
+    ) -> Answer:
+        try:
+            found = client.transport.perform_request(
+                method, path, headers=headers | always, body=body,
+                params={"request_timeout": timeout_s},
+            )  # fmt: skip
+        except exceptions.ConnectionTimeout as error:
+            raise StoreDown(f"no answer within {timeout_s:.0f} s") from error
+        except exceptions.ConnectionError as error:
+            raise StoreDown(f"{', '.join(address.urls)}: {_line(error)}") from error
+        except exceptions.TransportError as error:
+            return Answer(int(error.status_code), error.info)
+        return Answer(200, found)
+
+    return call, client.close
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,312 @@
+"""The store over Elasticsearch or OpenSearch: one document a result, in plain indices of a day.
+
+- A result's `_id` is its identity and it is only ever created: stored already is an answer (409),
+  not an error. Each index is written through to the disk before an item is answered.
+- What the engine does not take is judged item by item (elastic/bulk.py): refused for good is a
+  dead letter, all else StoreDown, and the same call may simply be made again.
+- Whole indices of a day are dropped, so up to a day more is kept than was asked for.
+- What this process wrote it also reads: an index that it wrote to is refreshed first.
+"""
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from agent.wire import Result, encode_result, ping_topic
+from indexer import rollup
+from indexer.elastic import address, document, read, templates
+from indexer.elastic.bulk import Bulk
+from indexer.elastic.document import Known
+from indexer.elastic.engine import Engine, check_files
+from indexer.elastic.read import BY_PAIR, HOUR_MS, Wanted
+from indexer.elastic.rollup import Rolling
+from indexer.elastic.state import State
+from indexer.rollup import HOUR_S
+from indexer.store import (
+    FUTURE_MS,
+    AgentRecord,
+    Bucket,
+    Dead,
+    Put,
+    Rollup,
+    StoreRefused,
+    Told,
+    WatchChange,
+)
+
+RAW_FROM = "raw from hour"  # the fact: raw results of earlier hours are dropped
+_REMEMBER_S = 60.0  # how long others' word on agents and on what is dropped is believed
+DAY_MS = 24 * HOUR_MS
+
+
+class ElasticStore:
+    """indexer.store.Store over a cluster. Raises StoreRefused or StoreDown when it cannot open."""
+
+    rows_a_put = 2000
+
+    def __init__(self, text: str) -> None:
+        where = address.parse(text)
+        if where.indices is not None:
+            raise StoreRefused("a store's indices are named by its prefix, not by the address")
+        check_files(where)
+        self._engine = Engine(where)
+        self._prefix = where.prefix
+        self._bulk = Bulk(self._engine)
+        self._state = State(self._engine, self._bulk)
+        self._rolling = Rolling(self._engine, self._bulk, self._state)
+        self._rolls = threading.Lock()
+        self._written: set[str] = set()  # families that were written to since they were read
+        self._known: Known = {}
+        self._raw_from_hour: int | None = None
+        self._looked_s: float | None = None
+        try:
+            templates.check(self._engine)
+        except BaseException:
+            self._engine.close()
+            raise
+
+    # --- results --------------------------------------------------------------------------------
+
+    def put(self, results: Sequence[Result], now_ms: int) -> Put:
+        if not results:
+            return Put(0, 0, 0)
+        self._look()
+        fresh = [each for each in results if self._is_kept(each)]
+        lines = [
+            document.line(
+                self._prefix, each, self._known, now_ms, each.time_ms > now_ms + FUTURE_MS
+            )
+            for each in fresh
+        ]
+        self._written |= {"results-*", "unsynced"}
+        items = self._bulk.send(lines)
+        words = [item.word for item in items]
+        bad = [
+            Dead(now_ms, ping_topic(each.agent), encode_result(each), item.reason)
+            for each, item in zip(fresh, items, strict=True)
+            if item.word == "bad"
+        ]
+        if bad:
+            self.put_dead(bad)
+        too_old = len(results) - len(fresh)
+        return Put(words.count("stored"), words.count("known"), too_old, len(bad))
+
+    def _is_kept(self, result: Result) -> bool:
+        dropped = self._raw_from_hour
+        return dropped is None or result.time_ms // HOUR_MS >= dropped or result.clock == "unsynced"
+
+    def _look(self) -> None:
+        """What other indexers have written of agents and of what is dropped, now and then."""
+        now_s = time.monotonic()
+        if self._looked_s is None or now_s - self._looked_s >= _REMEMBER_S:
+            self._raw_from_hour = self._state.fact(RAW_FROM)
+            self._known = {each.agent: document.who(each.facts) for each in self.agents()}
+            self._looked_s = now_s
+
+    def results(
+        self,
+        since_ms: int,
+        until_ms: int,
+        *,
+        agent: str | None = None,
+        target: str | None = None,
+        kind: str | None = None,
+        limit: int | None = None,
+        newest_first: bool = False,
+    ) -> Iterator[Result]:
+        yield from read.results(
+            self._engine,
+            self._read("results-*", "unsynced"),
+            since_ms,
+            until_ms,
+            Wanted(agent, target, kind).filters(),
+            limit=limit,
+            newest_first=newest_first,
+        )
+
+    def buckets(
+        self,
+        since_ms: int,
+        until_ms: int,
+        step_s: int,
+        *,
+        agent: str | None = None,
+        target: str | None = None,
+        kind: str | None = None,
+    ) -> list[Bucket]:
+        wanted = Wanted(agent, target, kind)
+        since_ms -= since_ms % (step_s * 1000)
+        if rollup.level(step_s) is None:
+            found = self._short(since_ms, until_ms, step_s, wanted)
+        else:
+            found = self._long(since_ms, until_ms, step_s, wanted)
+        found.sort(key=BY_PAIR)
+        return found
+
+    def _short(self, since_ms: int, until_ms: int, step_s: int, wanted: Wanted) -> list[Bucket]:
+        """From raw; from hours where raw is dropped."""
+        raw_from_ms = self.raw_from_ms() or since_ms
+        old_ms = min(until_ms, raw_from_ms)
+        found = self._long(since_ms, old_ms, HOUR_S, wanted) if since_ms < old_ms else []
+        kind = "ladder" if wanted.kind in rollup.RUNGS else wanted.kind
+        raw = read.results(
+            self._engine,
+            self._read("results-*"),
+            max(since_ms, raw_from_ms),
+            until_ms,
+            wanted._replace(kind=kind).filters(),
+        )
+        fresh = rollup.from_raw(raw, step_s)
+        return found + [each for each in fresh if wanted.kind in (None, each.kind)]
+
+    def _long(self, since_ms: int, until_ms: int, step_s: int, wanted: Wanted) -> list[Bucket]:
+        self._read("rollups-*", "dirty")
+        range_s = (since_ms // 1000, -(-until_ms // 1000))
+        return read.buckets(self._engine, self._prefix, range_s, step_s, wanted)
+
+    def latest(self, since_ms: int, *, unsynced: bool = False) -> list[Result]:
+        indices = self._read("unsynced" if unsynced else "results-*")
+        return read.latest(self._engine, indices, since_ms)
+
+    def targets(self, since_ms: int) -> list[str]:
+        return read.targets(self._engine, self._read("results-*", "unsynced"), since_ms)
+
+    # --- roll-ups and retention -----------------------------------------------------------------
+
+    def rollup(self, now_ms: int, limit: int = 2000) -> int:
+        with self._rolls:
+            self._written |= {"rollups-*", "dirty"}
+            self._rolling.note()
+            self._rolling.roll(now_ms, limit)
+            return self._rolling.left(now_ms)
+
+    def retain(self, now_ms: int, keep_raw_ms: int) -> int:
+        before_ms = now_ms - keep_raw_ms
+        self._read("dead", "verdicts")
+        self._state.retain(before_ms)
+        dropped = 0
+        for index, day in sorted(self._days().items()):
+            if (day + 1) * DAY_MS <= before_ms:
+                with self._rolls:
+                    dropped += self._drop(index, day)
+        return dropped
+
+    def _days(self) -> dict[str, int]:
+        """The indices of results, and their days."""
+        path = f"/{self._prefix}-results-*/_settings/index.uuid"
+        days = {name: document.day_of(name) for name in self._engine.ask("GET", path)}
+        return {name: day for name, day in days.items() if day is not None}
+
+    def _drop(self, index: str, day: int) -> int:
+        """Rolled up first; from then on the hours that it had take no more results."""
+        self._written |= {"rollups-*", "dirty"}
+        self._rolling.note()
+        self._rolling.roll_hours(day * DAY_MS, (day + 1) * DAY_MS)
+        newest = {"newest": {"max": {"field": "@timestamp"}}}
+        body = {"size": 0, "track_total_hits": True, "aggs": newest}
+        found = read.search(self._engine, index, body)
+        newest_ms = found["aggregations"]["newest"]["value"]
+        if newest_ms is not None:
+            self.put_raw_from((int(newest_ms) // HOUR_MS + 1) * HOUR_MS)
+        self._engine.ask("DELETE", f"/{index}", timeout_s=60, may_miss=True)
+        return int(found["hits"]["total"]["value"])
+
+    def raw_from_ms(self) -> int | None:
+        hour = self._state.fact(RAW_FROM)
+        return None if hour is None else int(hour) * HOUR_MS
+
+    def put_raw_from(self, at_ms: int) -> None:
+        hour = max(at_ms // HOUR_MS, self._state.fact(RAW_FROM) or 0)
+        self._state.put_fact(RAW_FROM, hour)
+        self._raw_from_hour = hour
+
+    def rollups(self, since_ms: int, until_ms: int) -> Iterator[Rollup]:
+        self._read("rollups-*")
+        range_s = (-(-since_ms // 1000), -(-until_ms // 1000))
+        for told, sketches in read.rolled_up(
+            self._engine, self._prefix, HOUR_S, [range_s], Wanted()
+        ):
+            yield Rollup(told, sketches)
+
+    def put_rollups(self, rollups: Sequence[Rollup]) -> None:
+        self._written |= {"rollups-*", "dirty"}
+        self._rolling.put(rollups)
+        self._rolling.mark_longer({read.period_of(each.bucket) for each in rollups})
+
+    # --- what is kept beside the results --------------------------------------------------------
+
+    def put_dead(self, letters: Sequence[Dead]) -> None:
+        self._written.add("dead")
+        self._state.put_dead(letters)
+
+    def dead(self, limit: int = 1000) -> list[Dead]:
+        self._read("dead")
+        return self._state.dead(limit)
+
+    def drop_dead(self, ids: Iterable[str]) -> None:
+        self._state.delete("dead", ids)
+
+    def put_agent(self, record: AgentRecord) -> None:
+        self._written.add("agents")
+        self._known[record.agent] = document.who(record.facts)
+        self._state.put_agent(record)
+
+    def agents(self) -> list[AgentRecord]:
+        self._read("agents")
+        return self._state.agents()
+
+    def put_watch(self, at_ms: int, scope: str, text: str | None, who: str) -> None:
+        self._written.add("watches")
+        self._state.put_watch(at_ms, scope, text, who)
+
+    def watch_history(self, scope: str | None = None, limit: int = 100) -> list[WatchChange]:
+        self._read("watches")
+        return self._state.watch_history(scope, limit)
+
+    def put_verdict(self, at_ms: int, target: str, facts: dict[str, Any]) -> None:
+        self._written.add("verdicts")
+        self._state.put_verdict(at_ms, target, facts)
+
+    def verdicts(
+        self, since_ms: int, until_ms: int, *, target: str | None = None, limit: int = 1000
+    ) -> list[Told]:
+        self._read("verdicts")
+        return self._state.verdicts(since_ms, until_ms, target, limit)
+
+    def lease(self, what: str, holder: str, now_ms: int, ttl_ms: int) -> bool:
+        return self._state.lease(what, holder, now_ms, ttl_ms)
+
+    def put_fact(self, key: str, value: Any) -> None:
+        self._state.put_fact(key, value)
+
+    def fact(self, key: str) -> Any:
+        return self._state.fact(key)
+
+    # --- the engine -----------------------------------------------------------------------------
+
+    def _read(self, *families: str) -> str:
+        """The indices of these families, in which all is found that this process wrote."""
+        mine = [family for family in families if family in self._written]
+        if mine:
+            self._written -= set(mine)
+            names = ",".join(f"{self._prefix}-{family}" for family in mine)
+            path = f"/{names}/_refresh?ignore_unavailable=true&allow_no_indices=true"
+            try:
+                self._engine.ask("POST", path, timeout_s=60)
+            except BaseException:
+                self._written |= set(mine)
+                raise
+        return ",".join(f"{self._prefix}-{family}" for family in families)
+
+    def backup(self, path: str) -> None:
+        raise StoreRefused(
+            "an engine is backed up by its own snapshots, or by: "
+            f"swarming-indexer copy --from {self._engine.address.scheme}:… --to sqlite:{path}"
+        )
+
+    def check(self) -> None:
+        self.put_fact("checked", time.time())
+
+    def close(self) -> None:
+        self._engine.close()
