@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from agent.result import MAX_TIME_MS, MIN_TIME_MS
 from agent.wire import Result
 from indexer import rollup
 from indexer.elastic.document import raw_of, result_of
@@ -23,6 +22,7 @@ TIMEOUT_S = 30.0
 _PATIENCE_S, _PAUSE_S = 5.0, 0.5
 SKETCHES = "swarming.sketches"
 HOUR_MS = 3_600_000
+MIN_TIME_MS, MAX_TIME_MS = -62_135_596_800_000, 253_402_300_799_999  # the years 1 to 9999
 _SEARCH = (
     "/_search?ignore_unavailable=true&allow_no_indices=true&allow_partial_search_results=false"
 )
