@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import servers
+from tests import engines, servers
 from tests.certificates import Authority
 from tests.servers import free_port, wait_for
 
@@ -50,6 +50,26 @@ def mochi(tmp_path: Path) -> Iterator[Callable[..., servers.Server]]:
 def authority(tmp_path: Path) -> Authority:
     """A certificate authority: authority.ca, authority.issue(name, hosts) -> (cert, key)."""
     return Authority(tmp_path / "authority")
+
+
+@pytest.fixture(scope="session")
+def elasticsearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[engines.Engine]:
+    """The session's Elasticsearch, with TLS, a superuser and API keys.
+
+    It is one for all tests, so each has an index prefix of its own, and none stops it.
+    """
+    folder = tmp_path_factory.mktemp("elasticsearch")
+    engine = engines.elasticsearch(folder, secure=True, quick=True)
+    yield engine
+    engine.end()
+
+
+@pytest.fixture(scope="session")
+def opensearch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[engines.Engine]:
+    """The session's OpenSearch, which lets everybody in; one for all tests, as above."""
+    engine = engines.opensearch(tmp_path_factory.mktemp("opensearch"), quick=True)
+    yield engine
+    engine.end()
 
 
 def _factory(
