@@ -7,7 +7,7 @@ files that hold them.
 import re
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 from indexer.store import StoreRefused
 
@@ -15,6 +15,7 @@ SCHEMES = ("elasticsearch", "opensearch")
 OPTIONS = ("ca", "cert", "key", "api_key", "user", "password", "prefix", "shards", "replicas")
 _PREFIX = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
 _INDICES = re.compile(r"[a-z0-9*][a-z0-9*._,-]{0,255}\Z")
+_SECRET = re.compile(r"[^/:]*(:[^/:]*)?@")
 _NUMBERS = {"shards": 1024, "replicas": 10}  # and the most that makes sense
 
 
@@ -51,31 +52,28 @@ def parse(text: str) -> Address:
     hosts, _, query = rest.partition("?")
     if scheme not in SCHEMES or not hosts:
         raise StoreRefused("a store is elasticsearch:https://HOST:9200, not " + _shown(text))
-    parts = [urlsplit(one) for one in hosts.split(",")]
-    for part in parts:
-        if part.username is not None or part.password is not None:
-            raise StoreRefused(
-                "no secret belongs in an address: use ?user=NAME&password=FILE or ?api_key=FILE"
-            )
+    if "@" in hosts:
+        raise StoreRefused(
+            f"no secret belongs in an address ({_shown(text)}): "
+            "?user=NAME&password=FILE or ?api_key=FILE"
+        )
     try:
-        urls = tuple(f"{one.scheme}://{one.hostname}:{one.port or 9200}" for one in parts)
+        parts = [urlsplit(one) for one in hosts.split(",")]
+        urls = tuple(_url(part) for part in parts)
     except ValueError as error:
         raise StoreRefused(f"{_shown(text)}: {error}") from error
-    if {one.scheme for one in parts} not in ({"http"}, {"https"}) or not all(
-        one.hostname for one in parts
-    ):
+    if {one.scheme for one in parts} not in ({"http"}, {"https"}):
         raise StoreRefused(f"{_shown(text)}: each host is http://HOST:PORT, or each https://")
     options = _options(query)
     _check(options, urls[0].startswith("https:"))
-    return Address(scheme, _bracketed(urls, parts), _indices(parts[-1].path), **options)
+    return Address(scheme, urls, _indices(parts[-1].path), **options)
 
 
-def _bracketed(urls: tuple[str, ...], parts: list[Any]) -> tuple[str, ...]:
-    """IPv6 addresses lose their brackets in hostname."""
-    return tuple(
-        f"{part.scheme}://[{part.hostname}]:{part.port or 9200}" if ":" in part.hostname else url
-        for url, part in zip(urls, parts, strict=True)
-    )
+def _url(part: SplitResult) -> str:
+    host = part.hostname
+    if not host:
+        raise ValueError("each host is http://HOST:PORT, or each https://")
+    return f"{part.scheme}://{f'[{host}]' if ':' in host else host}:{part.port or 9200}"
 
 
 def _options(query: str) -> dict[str, Any]:
@@ -119,5 +117,5 @@ def _indices(path: str) -> str | None:
 
 
 def _shown(text: str) -> str:
-    """Of an address that may hold a secret in the wrong place: only its beginning."""
-    return repr(text.partition("@")[0][:40] if "@" in text else text[:80])
+    """Of an address that may hold a secret in the wrong place: all but that."""
+    return repr(_SECRET.sub("…@", text)[:80])
