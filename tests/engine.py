@@ -209,9 +209,13 @@ def _other_user() -> dict[str, Any]:
 
 
 def _lives(pid: int) -> bool:
-    """Whether there is such a process, other than one that only waits to be forgotten."""
+    """Whether the process still holds anything: more than a dead one that nobody has waited for.
+
+    One of many threads looks dead as soon as its first thread is; the others may still hold files.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state != "Z" or len(os.listdir(f"/proc/{pid}/task")) > 1
     except (FileNotFoundError, ProcessLookupError):
         return False
 
