@@ -17,6 +17,7 @@ from agent.wire import Result, WireError
 
 _STEP_MS = 10_000
 _TRIP = ("min", "avg", "max", "stddev")
+DOCUMENT = ("agent", "target", "loss", *_TRIP)  # the fields of one that the first indexer kept
 
 
 def is_classic(topic: str, payload: bytes) -> bool:

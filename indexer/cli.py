@@ -17,16 +17,20 @@ from typing import Any, ClassVar, NoReturn
 
 from agent import wire
 from indexer import config, typed, verdict
+from indexer.elastic.address import is_engine
 from indexer.learnt import Learnt
 from indexer.store import Store, StoreDown, StoreRefused
-from indexer.stores import open_store
+from indexer.stores import open_store, with_prefix
 from indexer.typed import FORMATS, BadInput
 
-COMMANDS = ("run", "verdict", "export", "replay", "backup")
+COMMANDS = ("run", "verdict", "export", "replay", "backup", "copy")
+PREFIX_HELP = "of an engine's indices (swarming)"
 STORE_HELP = (
+    "elasticsearch:URL, opensearch:URL or "
     f"sqlite:FILE (swarming.db in {config.STATE_FOLDER} for root and who may write there, else in "
     "~/.local/state/swarming)"
 )
+OF_ENGINES = ("elasticsearch", "elastic_transport", "opensearchpy", "orjson")
 _STORE_RETRY_S = 2.0
 _DOUBT_S = 2.0  # a name server that is slow to say no must not hold the indexer up
 
@@ -61,9 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StoreDown as error:
         return _said(f"the store takes nothing now: {error}", 1)
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] in ("agent", "indexer"):
+        package = (error.name or "").partition(".")[0]
+        if package in ("agent", "indexer"):
             raise
-        return _said(f"it needs its extra (no {error.name}): pip install '.[indexer]'", 2)
+        extra = "elastic" if package in OF_ENGINES else "indexer"
+        return _said(f"it needs its extra (no {error.name}): pip install '.[{extra}]'", 2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -161,7 +167,7 @@ def _patiently(text: str) -> Store:
 def _verdict(flags: argparse.Namespace) -> int:
     if flags.agent is not None:
         wire.check_name(flags.agent)
-    store = typed.existing(flags.store)
+    store = typed.existing(_store_of(flags))
     now_ms = _now_ms()
     results = store.results(now_ms - verdict.HORIZON_MS, now_ms + 1)
     usual = Learnt(store).before(now_ms)
@@ -187,9 +193,8 @@ def _export(flags: argparse.Namespace) -> int:
     if form == "parquet" and flags.out == "-":
         raise BadInput("Parquet needs a file: --out FILE")
     now_ms = _now_ms()
-    since_ms = 0 if flags.since is None else typed.moment_ms(flags.since, now_ms)
-    until_ms = now_ms if flags.until is None else typed.moment_ms(flags.until, now_ms)
-    store = typed.existing(flags.store)
+    since_ms, until_ms = _range(flags, now_ms, 0, now_ms)
+    store = typed.existing(_store_of(flags))
     progress = sys.stderr.isatty() and not flags.quiet
     try:
         rows = export(
@@ -215,7 +220,7 @@ def _export(flags: argparse.Namespace) -> int:
 def _replay(flags: argparse.Namespace) -> int:
     from indexer.replay import replay
 
-    store = typed.existing(flags.store)
+    store = typed.existing(_store_of(flags))
     done = replay(store, _now_ms(), flags.classic)
     print(f"{done.letters} dead letters: {done.read} read now, {done.results} new results")
     if flags.list:
@@ -225,7 +230,37 @@ def _replay(flags: argparse.Namespace) -> int:
     return 0
 
 
+def _copy(flags: argparse.Namespace) -> int:
+    from indexer.copy import ALWAYS_MS, Copy, note_of
+    from indexer.copy_shown import Shown
+
+    begin, to = typed.two_stores(flags.begin, flags.to, flags.index_prefix)
+    since_ms, until_ms = _range(flags, _now_ms(), *ALWAYS_MS)
+    shown = Shown(bars=sys.stderr.isatty() and not flags.quiet, quiet=flags.quiet)
+    note = note_of(typed.in_full(begin), flags.since, flags.until)
+    if typed.is_old_swarm(begin):
+        from indexer.old_swarm import OldSwarm
+
+        with contextlib.closing(OldSwarm(begin)) as old:
+            with contextlib.closing(open_store(to)) as store:
+                done = Copy(store, note, shown).old_swarm(old, since_ms, until_ms)
+            lines = [done.results_line(), *old.lines()]
+    else:
+        with contextlib.closing(typed.existing(begin, "--from")) as source:
+            with contextlib.closing(open_store(to)) as store:
+                done = Copy(store, note, shown).everything(source, since_ms, until_ms)
+            lines = [done.results_line(), done.beside_line()]
+    for line in () if flags.quiet else [*lines, done.rollups_line()]:
+        print(line)
+    return 0
+
+
 def _backup(flags: argparse.Namespace) -> int:
+    if is_engine(flags.store):
+        raise BadInput(
+            "an engine is backed up by its own snapshots, or by swarming-indexer copy "
+            "--from … --to sqlite:FILE"
+        )
     store = typed.existing(flags.store)
     typed.check_not_store(flags.file, flags.store)
     typed.check_may_be_made(flags.file, flags.force)
@@ -236,6 +271,18 @@ def _backup(flags: argparse.Namespace) -> int:
     print(f"a whole copy is at {flags.file}")
     store.close()
     return 0
+
+
+def _store_of(flags: argparse.Namespace) -> str:
+    return with_prefix(flags.store, flags.index_prefix)
+
+
+def _range(flags: argparse.Namespace, now_ms: int, since_ms: int, until_ms: int) -> tuple[int, int]:
+    """--since and --until, or what is given here."""
+    return (
+        since_ms if flags.since is None else typed.moment_ms(flags.since, now_ms),
+        until_ms if flags.until is None else typed.moment_ms(flags.until, now_ms),
+    )
 
 
 def _now_ms() -> int:
@@ -262,10 +309,11 @@ def _parser() -> argparse.ArgumentParser:
     replay.add_argument("--list", action="store_true", help="print what still cannot be read")
     replay.set_defaults(work=_replay)
     backup = commands.add_parser("backup", help="a whole copy of the store, while it runs")
-    _store_flag(backup)
+    _store_flag(backup, engines=False)
     backup.add_argument("file", metavar="FILE", help="where to put it")
     backup.add_argument("--force", action="store_true", help="write over a file that is there")
     backup.set_defaults(work=_backup)
+    _copy_flags(commands.add_parser("copy", help="everything of one store into another"))
     return parser
 
 
@@ -277,6 +325,7 @@ def _run_flags(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("brokers", metavar="BROKER", nargs="*", help="host, host:port, mqtt://… or mqtts://…")
     add("--store", metavar="STORE", help=f"where results are kept: {STORE_HELP}")
+    add("--index-prefix", metavar="NAME", help=PREFIX_HELP)
     add("--listen", metavar="HOST:PORT", help="where the page is; off: no page (127.0.0.1:8080)")
     add("--name", help="of this indexer, begins with indexer- (indexer-HOSTNAME)")
     add("--keep", metavar="DAYS", help="how long each result is kept; summaries for ever (90)")
@@ -316,7 +365,25 @@ def _export_flags(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(work=_export)
 
 
-def _store_flag(parser: argparse.ArgumentParser) -> None:
+def _copy_flags(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "It goes on where it was stopped, and may be done again. The indices of a first swarm are "
+        "read too: --from elasticsearch:URL/logstash-*"
+    )
+    add = parser.add_argument
+    add("--from", metavar="STORE", dest="begin", required=True, help="what is copied")
+    add("--to", metavar="STORE", required=True, help="what it comes into; it may be in use")
+    add("--since", metavar="TIME", help="24h, 7d, 2026-01-31 or 2026-01-31T18:00:00Z (all)")
+    add("--until", metavar="TIME", help="the same (all)")
+    add("--index-prefix", metavar="NAME", help=PREFIX_HELP)
+    add("--quiet", action="store_true", help="no progress, no counts")
+    parser.set_defaults(work=_copy)
+
+
+def _store_flag(parser: argparse.ArgumentParser, *, engines: bool = True) -> None:
+    if engines:
+        prefix = os.environ.get("SWARMING_INDEXER_INDEX_PREFIX")
+        parser.add_argument("--index-prefix", metavar="NAME", default=prefix, help=PREFIX_HELP)
     default = os.environ.get("SWARMING_INDEXER_STORE") or config.default_store()
     parser.add_argument("--store", metavar="STORE", default=default, help=STORE_HELP)
 

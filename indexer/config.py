@@ -14,6 +14,8 @@ from typing import Any
 
 from agent import wire
 from agent.connection import Broker, BrokerError, Credentials, parse_broker
+from indexer.store import StoreRefused
+from indexer.stores import with_prefix
 
 DAY_MS = 86_400_000
 STATE_FOLDER = "/var/lib/swarming"  # the agent's own rule for its journal holds for the store too
@@ -22,6 +24,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 _DEFAULTS: dict[str, Any] = {
     "brokers": (),
     "store": None,  # default_store says where
+    "index_prefix": None,
     "listen": "127.0.0.1:8080",
     "name": None,
     "share": None,
@@ -128,7 +131,7 @@ def _checked(values: Mapping[str, Any]) -> Config:
     listen = _address(_text(values, "listen"))
     config = Config(
         brokers=_brokers(values["brokers"], tls=bool(values["cert"] or values["ca"])),
-        store=_text(values, "store"),
+        store=_store(values),
         listen=listen,
         name=_name(values["name"]),
         share=_group(values["share"]),
@@ -176,6 +179,14 @@ def _text(values: Mapping[str, Any], name: str) -> str:
     return value
 
 
+def _store(values: Mapping[str, Any]) -> str:
+    prefix = None if values["index_prefix"] is None else _text(values, "index_prefix")
+    try:
+        return with_prefix(_text(values, "store"), prefix)
+    except StoreRefused as error:
+        raise ConfigError(str(error)) from error
+
+
 def _switch(values: Mapping[str, Any], name: str) -> bool:
     value = values[name]
     if isinstance(value, bool):
@@ -209,8 +220,9 @@ def _credentials(values: Mapping[str, Any]) -> Credentials:
 
 
 def _days(value: Any) -> int:
+    """400 and 400d are the same."""
     try:
-        days = int(value)
+        days = int(value.removesuffix("d") if isinstance(value, str) else value)
     except (TypeError, ValueError):
         days = 0
     if isinstance(value, bool) or not 1 <= days <= 36_500:

@@ -13,6 +13,7 @@ from indexer.rollup import HOUR_S, LEVELS_S
 from indexer.sqlite_tables import HOUR_MS, JOINS, RESULT, result
 from indexer.store import Bucket, Rollup, Told
 
+PAGE = 50_000  # results that are in memory at once
 RAW_FROM = "raw from hour"  # the fact: raw results of earlier hours are dropped
 
 
@@ -38,11 +39,18 @@ def results(
     limit: int = -1,
     newest_first: bool = False,
 ) -> Iterator[Result]:
-    """By time. Walks hour by hour, so no long transaction holds the log of a busy store."""
+    """By time. Walks hour by hour, and page by page in a full one, so that neither memory nor the
+    log of a busy store is held for long."""
     while limit and (hour := _next_hour(db, since_ms, until_ms, newest_first)) is not None:
-        rows = _hour(db, hour, (since_ms, until_ms), wanted, limit, newest_first)
-        yield from map(result, rows)
-        limit -= len(rows) if limit > 0 else 0
+        after = None
+        while limit:
+            most = PAGE if limit < 0 else min(limit, PAGE)
+            rows = _hour(db, hour, (since_ms, until_ms), wanted, most, newest_first, after)
+            yield from map(result, rows)
+            limit -= len(rows) if limit > 0 else 0
+            if len(rows) < most:
+                break
+            after = rows[-1][3], rows[-1][7]
         if newest_first:
             until_ms = hour * HOUR_MS
         else:
@@ -67,17 +75,24 @@ def _hour(
     wanted: Wanted,
     limit: int,
     newest_first: bool,
+    after: tuple[int, int] | None,
 ) -> list[tuple[Any, ...]]:
+    """The first rows of an hour, or those after the one with this time and id."""
     condition, values = wanted.condition()
+    order, beyond = ("DESC", "<") if newest_first else ("", ">")
+    ends: tuple[Any, ...] = ()
+    if after is not None:
+        condition += f" AND (r.time_ms {beyond} ? OR (r.time_ms = ? AND r.id > ?))"
+        ends = (after[0], *after)
     # A cross join keeps the order of the loops: pairs first when some are named.
     tables = f"results r {JOINS}"
     if values:
         tables = "pairs p CROSS JOIN results r ON r.pair = p.id JOIN epochs e ON e.id = r.id >> 32"
     return db.execute(
-        f"""SELECT {RESULT}, r.body FROM {tables}
+        f"""SELECT {RESULT}, r.body, r.id FROM {tables}
             WHERE r.hour = ? AND r.time_ms >= ? AND r.time_ms < ? AND {condition}
-            ORDER BY r.time_ms {"DESC" if newest_first else ""}, r.id LIMIT ?""",
-        (hour, *range_ms, *values, limit),
+            ORDER BY r.time_ms {order}, r.id LIMIT ?""",
+        (hour, *range_ms, *values, *ends, limit),
     ).fetchall()
 
 

@@ -7,8 +7,10 @@ import re
 from collections.abc import Iterable
 
 from agent import targets, wire
+from indexer.elastic import address
+from indexer.elastic.address import is_engine
 from indexer.store import Store
-from indexer.stores import open_store
+from indexer.stores import open_store, takes_prefix, with_prefix
 
 FORMATS = ("ndjson", "csv", "parquet")
 _UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
@@ -18,19 +20,87 @@ class BadInput(Exception):
     """One line says what is wrong with what was typed."""
 
 
-def existing(text: str) -> Store:
+def existing(text: str, option: str = "--store") -> Store:
     """The store; one that is not there is a slip of the pen, not a store to be made."""
-    scheme, _, path = text.partition(":")
-    if scheme == "sqlite" and path and not os.path.exists(path):
-        raise BadInput(f"--store {text}: there is no such file")
+    path = _file_of(text)
+    if path and not os.path.exists(path):
+        raise BadInput(f"{option} {text}: there is no such file")
+    if is_engine(text):
+        _check_indices(text, option)
     return open_store(text)
+
+
+def _file_of(text: str) -> str | None:
+    """The file that the store is; None: it is none."""
+    scheme, _, path = text.partition(":")
+    return path if scheme == "sqlite" else None
+
+
+def _check_indices(text: str, option: str) -> None:
+    from indexer.elastic.engine import Engine, Refusal
+
+    where = address.parse(text)
+    engine = Engine(where)
+    names = ",".join(f"{where.prefix}-{family}" for family in ("results-*", "rollups-*", "state"))
+    path = f"/{names}/_search?size=0&ignore_unavailable=true&allow_no_indices=true"
+    try:
+        found = engine.ask("POST", path, {})
+    except Refusal:
+        return  # opening the store says it better
+    finally:
+        engine.close()
+    if not found["_shards"]["total"]:
+        raise BadInput(f"{option} {text}: there are no indices {where.prefix}-*")
 
 
 def check_not_store(path: str, text: str) -> None:
     """What is written takes the place of the file that was there."""
-    kept = text.partition(":")[2]
-    if os.path.exists(path) and os.path.exists(kept) and os.path.samefile(path, kept):
+    kept = _file_of(text)
+    if kept and _same_file(path, kept):
         raise BadInput(f"{path} is the store itself")
+
+
+def _same_file(one: str, other: str) -> bool:
+    return os.path.exists(one) and os.path.exists(other) and os.path.samefile(one, other)
+
+
+def two_stores(begin: str, to: str, prefix: str | None) -> tuple[str, str]:
+    """From where to where a copy goes; the prefix is of whichever is an engine's and has none."""
+    found = begin, to
+    if prefix is not None:
+        takes = [takes_prefix(text) for text in found]
+        if not any(takes):
+            raise BadInput("--index-prefix: neither --from nor --to is an engine that wants one")
+        begin, to = (
+            with_prefix(text, prefix) if this else text
+            for text, this in zip(found, takes, strict=True)
+        )
+    if _same_store(begin, to):
+        raise BadInput(f"--from and --to are the same store: {to}")
+    return begin, to
+
+
+def _same_store(one: str, other: str) -> bool:
+    if is_engine(one) and is_engine(other):
+        here, there = address.parse(one), address.parse(other)
+        return bool(
+            set(here.urls) & set(there.urls)
+            and here.indices is None
+            and here.prefix == there.prefix
+        )
+    paths = _file_of(one), _file_of(other)
+    return one == other or bool(paths[0] and paths[1] and _same_file(paths[0], paths[1]))
+
+
+def is_old_swarm(text: str) -> bool:
+    """Whether the address names indices of its own: those of a first swarm."""
+    return is_engine(text) and address.parse(text).indices is not None
+
+
+def in_full(text: str) -> str:
+    """The same for the same store, wherever it is typed."""
+    path = _file_of(text)
+    return text if path is None else f"sqlite:{os.path.realpath(path)}"
 
 
 def check_may_be_made(path: str, force: bool) -> None:

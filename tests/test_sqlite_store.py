@@ -53,6 +53,20 @@ def test_garbage_cannot_fill_the_disk_the_oldest_dead_letters_go(
     assert [letter.at_ms - NOW_MS for letter in store.dead()] == [2, 3, 4]
 
 
+@pytest.mark.parametrize("page", [1, 2, 3, 7])
+def test_a_full_hour_is_read_in_pages_and_none_is_missed_or_told_twice(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, page: int
+):
+    sent = [result(seq)._replace(time_ms=NOW_MS + seq // 3 * 900_000) for seq in range(1, 31)]
+    store.put(sent, NOW_MS)
+    asked: list[dict[str, Any]] = [{}, {"limit": 11}, {"newest_first": True}, {"agent": "box"}]
+    asked.append({"newest_first": True, "limit": 8})
+    whole = [list(store.results(0, 10**15, **how)) for how in asked]
+    monkeypatch.setattr("indexer.sqlite_read.PAGE", page)
+    assert [list(store.results(0, 10**15, **how)) for how in asked] == whole
+    assert len(whole[0]) == 30
+
+
 # --- durable ------------------------------------------------------------------------------------
 
 WRITER = """

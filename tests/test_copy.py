@@ -1,0 +1,401 @@
+"""`swarming-indexer copy`: everything arrives once, however often it is stopped and done again."""
+
+from __future__ import annotations
+
+import os
+import pty
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import termios
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.wire import Result
+from indexer import calm, cli, copy
+from indexer.copy import ALWAYS_MS, Copy, note_of
+from indexer.copy_shown import Shown
+from indexer.leader import LEASE
+from indexer.store import AgentRecord, Dead, Store, StoreDown
+from indexer.store_sqlite import SqliteStore
+from tests.servers import wait_for
+from tests.store_bed import fast_parent
+from tests.test_store_interface import DAY_MS, HOUR_MS, NOW_MS, everything, result, settle, week
+
+ROOT = str(Path(__file__).parent.parent)
+STEPS_S = (300, 3600, 21600, 86400, 2 * 86400)
+NOTE = note_of("a test")
+
+
+def fill(store: Store) -> None:
+    """Something of all that a store can hold; raw results of the older half are dropped."""
+    store.put(week(random.Random(1)), NOW_MS)
+    settle(store)
+    store.retain(NOW_MS, 4 * DAY_MS)
+    odd = [
+        result(9001, NOW_MS - 7 * DAY_MS, clock="unsynced"),
+        result(9002, 5, clock="unsynced", agent="other"),
+        result(9003, NOW_MS + 40 * DAY_MS),
+        Result("box", "b" * 16, 2**62, NOW_MS, "ntp", None, {"kind": "lost", "count": 12}),
+    ]
+    store.put(odd, NOW_MS)
+    settle(store, NOW_MS + 60 * DAY_MS)
+    store.put_agent(AgentRecord("box", {"place": "Lyon"}, NOW_MS, None, True))
+    store.put_agent(AgentRecord("gone", {}, NOW_MS - 5, NOW_MS, False))
+    for at_ms, text in ((5, "a"), (6, None), (6, "a b"), (7, "b")):
+        store.put_watch(at_ms, "watch", text, "ann")
+    store.put_watch(9, "watch/box", "c", "bob")
+    store.put_dead([Dead(NOW_MS - n, "ping/box", bytes([n, 255]), "not JSON") for n in range(3)])
+    for n in range(40):
+        store.put_verdict(NOW_MS - n // 14, f"t{n}", {"word": "me", "n": n})
+    store.put_fact("salt", "0123")
+    store.put_fact("share/indexer-a", "nonce")
+    store.lease(LEASE, "indexer-a", 0, 1)
+
+
+def contents(store: Store) -> dict[str, Any]:
+    """What is in it, as far as it is to be copied."""
+    return {
+        "results": sorted(everything(store), key=lambda each: (each.time_ms, each[:3])),
+        "hours": sorted(store.rollups(*ALWAYS_MS)),
+        "raw from": store.raw_from_ms(),
+        "agents": store.agents(),
+        "changes": store.watch_history(limit=100),
+        "letters": [letter[:4] for letter in store.dead()],
+        "verdicts": sorted(store.verdicts(*ALWAYS_MS, limit=10**6), key=repr),
+        "salt": store.fact("salt"),
+        **{f"every {s} s": store.buckets(0, NOW_MS + 60 * DAY_MS, s) for s in STEPS_S},
+    }
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Where nothing waits for a disk: what a kill does is the same."""
+    with tempfile.TemporaryDirectory(dir=fast_parent()) as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def source(folder: Path) -> Iterator[SqliteStore]:
+    store = SqliteStore(str(folder / "source.db"))
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def to(folder: Path) -> Iterator[SqliteStore]:
+    store = SqliteStore(str(folder / "to.db"), busy_s=0.1)
+    yield store
+    store.close()
+
+
+@pytest.fixture(autouse=True)
+def short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that all that is read in pages needs several."""
+    monkeypatch.setattr(copy, "VERDICTS", 7)
+    monkeypatch.setattr(copy, "LETTERS", 2)
+
+
+def copying(to: Store) -> Copy:
+    return Copy(to, NOTE, Shown(bars=False, quiet=False))
+
+
+def whole(source: Store, to: Store) -> copy.Copied:
+    return copying(to).everything(source, *ALWAYS_MS)
+
+
+def command(source: SqliteStore, to: SqliteStore, *more: str) -> list[str]:
+    return ["copy", "--from", f"sqlite:{source.path}", "--to", f"sqlite:{to.path}", *more]
+
+
+# --- what is copied -----------------------------------------------------------------------------
+
+
+def test_everything_arrives_as_it_was(source: SqliteStore, to: SqliteStore):
+    fill(source)
+    done = whole(source, to)
+    assert contents(to) == contents(source)
+    assert done.results == len(everything(source)) > 300
+    assert (done.known, done.too_old, done.refused) == (0, 0, 0)
+    assert (done.letters, done.agents, done.changes, done.verdicts) == (3, 2, 5, 40)
+    assert done.rollups == len(list(source.rollups(*ALWAYS_MS))) > 300
+    assert done.rolled_up
+
+
+def test_what_only_this_swarms_indexers_tell_each_other_stays(source: SqliteStore, to: SqliteStore):
+    fill(source)
+    whole(source, to)
+    assert to.fact("share/indexer-a") is None
+    assert to.fact(NOTE) is None
+    assert to.lease(LEASE, "another", NOW_MS, 1)
+
+
+def test_all_of_it_twice_changes_nothing(source: SqliteStore, to: SqliteStore):
+    fill(source)
+    whole(source, to)
+    again = whole(source, to)
+    assert (again.results, again.known) == (0, len(everything(source)))
+    assert (again.letters, again.changes) == (0, 0)
+    assert contents(to) == contents(source)
+
+
+def test_a_copy_of_a_copy_is_the_same(source: SqliteStore, to: SqliteStore, folder: Path):
+    fill(source)
+    whole(source, to)
+    third = SqliteStore(str(folder / "third.db"))
+    whole(to, third)
+    assert contents(third) == contents(source)
+    third.close()
+
+
+def test_a_range_takes_its_results_letters_and_verdicts(source: SqliteStore, to: SqliteStore):
+    fill(source)
+    since_ms, until_ms = NOW_MS - 2 * DAY_MS, NOW_MS - 1
+    copying(to).everything(source, since_ms, until_ms)
+    assert everything(to) == list(source.results(since_ms, until_ms))
+    assert [letter.at_ms for letter in to.dead()] == [NOW_MS - 2]
+    assert {told.at_ms for told in to.verdicts(*ALWAYS_MS, limit=10**6)} == {NOW_MS - 2}
+    hour_ms = NOW_MS // HOUR_MS * HOUR_MS
+    for store in (source, to):
+        assert store.buckets(hour_ms - DAY_MS, hour_ms, 3600)
+    assert to.buckets(hour_ms - DAY_MS, hour_ms, 3600) == source.buckets(
+        hour_ms - DAY_MS, hour_ms, 3600
+    )
+
+
+def test_what_the_destination_has_of_its_own_stays(source: SqliteStore, to: SqliteStore):
+    """It keeps raw results for longer, and is in use: its list is newer, its salt is said."""
+    fill(source)
+    own = [result(1, NOW_MS - 30 * DAY_MS, agent="own"), result(2, NOW_MS, agent="own")]
+    to.put(own, NOW_MS)
+    to.put_watch(8, "watch", "mine", "ann")
+    to.put_fact("salt", "mine")
+    to.put_agent(AgentRecord("box", {"place": "Paris"}, NOW_MS + 1, None, True))
+    done = whole(source, to)
+    assert [each for each in everything(to) if each.agent == "own"] == own
+    assert to.raw_from_ms() is None
+    assert to.watch_history("watch", 1)[0].text == "mine"
+    assert to.watch_history("watch/box", 1)[0].text == "c"
+    assert done.changes == 1
+    assert to.fact("salt") == "mine"
+    assert to.agents()[0].facts == {"place": "Paris"}
+    assert [each.step_s for each in to.buckets(0, NOW_MS, 300, agent="own")] == [300]
+
+
+def test_results_that_the_destination_has_dropped_are_told(source: SqliteStore, to: SqliteStore):
+    source.put([result(seq, NOW_MS - seq * DAY_MS) for seq in range(1, 7)], NOW_MS)
+    to.put_raw_from(NOW_MS - 3 * DAY_MS - HOUR_MS)
+    done = whole(source, to)
+    assert (done.results, done.too_old) == (3, 3)
+
+
+# --- stopped, and gone on with ------------------------------------------------------------------
+
+
+def test_whoever_is_stopped_goes_on_where_it_was(
+    source: SqliteStore, to: SqliteStore, capsys: pytest.CaptureFixture[str]
+):
+    fill(source)
+
+    class Stopped(SqliteStore):
+        rows_a_put = 50
+        left = 4
+
+        def put(self, results: Any, now_ms: int) -> Any:
+            self.left -= 1
+            if not self.left:
+                raise KeyboardInterrupt
+            return super().put(results, now_ms)
+
+    with pytest.raises(KeyboardInterrupt):
+        whole(source, Stopped(to.path))
+    assert "goes on where it was" in capsys.readouterr().err
+    there = len(everything(to))
+    assert there == 150
+    done = whole(source, to)
+    assert "it goes on from " in capsys.readouterr().err
+    assert done.results == len(everything(source)) - there
+    assert done.known < 10 and done.rollups < 10
+    assert contents(to) == contents(source)
+
+
+CLI = "import sys; from indexer import cli, copy; copy.NOTE_S = 0; sys.exit(cli.main(sys.argv[1:]))"
+
+
+def started(words: list[str], **more: Any) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", CLI, *words],
+        cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def many(source: SqliteStore) -> SqliteStore:
+    """A source that takes seconds to copy."""
+    fill(source)
+    for start in range(0, 16_000, 2000):
+        more = (result(seq, NOW_MS - seq * 100, agent="many") for seq in range(start, start + 2000))
+        source.put([each._replace(seq=each.seq + 1) for each in more], NOW_MS)
+    settle(source)
+    return source
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_ended_by_any_signal_in_the_middle_nothing_is_lost_or_twice(
+    many: SqliteStore, to: SqliteStore, how: signal.Signals
+):
+    with started(command(many, to)) as process:
+        wait_for(lambda: next(to.results(*ALWAYS_MS, agent="many"), None), what="results")
+        process.send_signal(how)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == (130 if how == signal.SIGINT else -how)
+    assert ("goes on where it was" in err) == (how == signal.SIGINT)
+    there = len(everything(to))
+    assert there < len(everything(many))
+    with started(command(many, to)) as process:
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, "it goes on from 20" in err) == (0, True)
+    assert "roll-ups: all made" in out
+    assert contents(to) == contents(many)
+
+
+def test_a_destination_that_is_locked_for_a_while_is_waited_for(
+    source: SqliteStore, to: SqliteStore, capsys: pytest.CaptureFixture[str]
+):
+    fill(source)
+    lock = sqlite3.connect(to.path, isolation_level=None, check_same_thread=False)
+    lock.execute("BEGIN IMMEDIATE")
+    timer = threading.Timer(1.0, lambda: lock.execute("ROLLBACK"))
+    timer.start()
+    done = whole(source, to)
+    timer.join()
+    lock.close()
+    err = capsys.readouterr().err
+    assert "waiting for it" in err and len(err.splitlines()) == 1
+    assert (done.results, done.known) == (len(everything(source)), 0)
+    assert contents(to) == contents(source)
+
+
+def test_a_destination_that_stays_down_is_one_line_and_exit_1(
+    source: SqliteStore,
+    to: SqliteStore,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    fill(source)
+    monkeypatch.setattr(calm, "PATIENCE_S", 0.2)
+    lock = sqlite3.connect(to.path, isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    assert cli.main(command(source, to, "--quiet")) == 1
+    lock.close()
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1 and "goes on where it was" in err
+    assert cli.main(command(source, to, "--quiet")) == 0
+    assert capsys.readouterr() == ("", "")
+    assert contents(to) == contents(source)
+
+
+def test_a_source_that_goes_down_is_read_on_and_nothing_is_counted_twice(
+    source: SqliteStore, to: SqliteStore
+):
+    fill(source)
+
+    class Failing(SqliteStore):
+        """Down again and again, in the middle of a moment too."""
+
+        def results(self, *args: Any, **more: Any) -> Iterator[Result]:
+            for number, each in enumerate(super().results(*args, **more)):
+                if number == 190 and "limit" not in more:
+                    raise StoreDown("gone for now")
+                yield each
+
+    failing = Failing(source.path)
+    same_moment = [result(9100 + n, NOW_MS - DAY_MS, agent="same") for n in range(30)]
+    source.put(same_moment, NOW_MS)
+    settle(source)
+    done = whole(failing, to)
+    failing.close()
+    assert (done.results, done.known) == (len(everything(source)), 0)
+    assert contents(to) == contents(source)
+
+
+# --- at the command -----------------------------------------------------------------------------
+
+
+def test_the_command_counts_at_the_end(
+    source: SqliteStore, to: SqliteStore, capsys: pytest.CaptureFixture[str]
+):
+    fill(source)
+    results = len(everything(source))
+    assert cli.main(command(source, to)) == 0
+    out, err = capsys.readouterr()
+    assert f"results: {results} copied, 0 were there already" in out
+    assert "3 dead letters, 2 agents, 5 changes of lists, 40 verdicts" in out
+    assert err == ""
+    assert cli.main(command(source, to, "--since", "1d", "--quiet")) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_where_an_indexer_leads_the_roll_ups_are_left_to_it(
+    source: SqliteStore, to: SqliteStore, capsys: pytest.CaptureFixture[str]
+):
+    fill(source)
+    assert to.lease(LEASE, "indexer-b", time.time_ns() // 1_000_000, 60_000)
+    assert cli.main(command(source, to)) == 0
+    assert "left to the indexer that leads" in capsys.readouterr().out
+    settle(to)
+    assert contents(to) == contents(source)
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["--to", "sqlite:x.db"], "--from"),
+        (["--from", "sqlite:x.db"], "--to"),
+        (["--from", "sqlite:nowhere.db", "--to", "sqlite:x.db"], "--from sqlite:nowhere.db"),
+        (["--from", "sqlite:s.db", "--to", "sqlite:s.db"], "same store"),
+        (["--from", "sqlite:s.db", "--to", "sqlite:./link.db"], "same store"),
+        (
+            ["--from", "opensearch:http://h:1", "--to", "opensearch:http://g:1,http://h:1"],
+            "same store",
+        ),
+        (["--from", "sqlite:s.db", "--to", "mysql:x"], "no store"),
+        (["--from", "sqlite:s.db", "--to", "sqlite:x.db", "--since", "never"], "no time"),
+        (["--from", "sqlite:s.db", "--to", "sqlite:x.db", "--index-prefix", "a"], "engine"),
+        (["--from", "sqlite:s.db", "--to", "opensearch:http://h:1/logs-*"], "prefix"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(
+    words: list[str], hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    SqliteStore("s.db").close()
+    os.symlink("s.db", "link.db")
+    assert cli.main(["copy", *words]) == 2
+    out, err = capsys.readouterr()
+    assert (out, len(err.splitlines())) == ("", 1)
+    assert hint in err
+    assert not os.path.exists("x.db")
+
+
+def test_a_terminal_sees_how_far_it_is(source: SqliteStore, to: SqliteStore):
+    fill(source)
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    words = [sys.executable, "-c", CLI, *command(source, to)]
+    done = subprocess.run(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs, timeout=60)
+    os.close(theirs)
+    seen = os.read(ours, 65536).decode()
+    os.close(ours)
+    assert done.returncode == 0
+    assert "results 100%" in seen and f"{len(everything(source))} to 2" in seen
+    assert "roll-ups" in seen
