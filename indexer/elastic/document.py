@@ -147,8 +147,8 @@ def _measured(found: dict[str, Any], ours: dict[str, Any], body: dict[str, Any])
         if value is not None:
             ours[name] = value
     loss = body.get("loss_pct")
-    if loss is None and body.get("sent") and body.get("received") is not None:
-        loss = 100.0 * (body["sent"] - body["received"]) / body["sent"]
+    if loss is None:
+        loss = _loss_pct(body)
     if loss is not None:
         ours["loss_pct"] = loss
     if body.get("rtts_ms"):
@@ -164,8 +164,16 @@ def _measured(found: dict[str, Any], ours: dict[str, Any], body: dict[str, Any])
         if body.get(rung):
             rtts = body[rung].get("rtts_ms") or ()
             ours[f"{rung}_rtt_ms"] = [ms for ms in rtts if ms is not None]
+            loss = _loss_pct(body[rung])
+            if loss is not None:
+                ours[f"{rung}_loss_pct"] = loss
     if body["kind"] == "http":
         _http(found, body)
+
+
+def _loss_pct(echoes: dict[str, Any]) -> float | None:
+    sent, received = echoes.get("sent"), echoes.get("received")
+    return 100.0 * (sent - received) / sent if sent and received is not None else None
 
 
 def _echoes(ours: dict[str, Any], rtts_ms: list[float | None]) -> None:

@@ -82,6 +82,20 @@ _ECHOES = (
     Field("swarming.method", "keyword", "", "method", "how the echoes were sent"),
     _milliseconds("gateway_rtt_ms", "gateway.rtts_ms", "ladder: each echo to the own router"),
     _milliseconds("first_hop_rtt_ms", "first_hop.rtts_ms", "ladder: each echo to the first hop"),
+    Field(
+        "swarming.gateway_loss_pct",
+        "float",
+        "%",
+        "gateway",
+        "ladder: echoes to the own router without a reply",
+    ),
+    Field(
+        "swarming.first_hop_loss_pct",
+        "float",
+        "%",
+        "first_hop",
+        "ladder: echoes to the first hop without a reply",
+    ),
 )
 _LINK = (
     Field("swarming.link.type", "keyword", "", "link.type", "ethernet, wifi, lte, …"),
