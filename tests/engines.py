@@ -27,6 +27,7 @@ from tests.servers import accepts, free_port
 __all__ = ["Engine", "elasticsearch", "elasticsearch_cluster", "opensearch"]
 
 _RUNNER = "org.codelibs.opensearch.runner.OpenSearchRunner"
+_RUNNER_PORTS_TO = 9299  # it looks for a free port from the one after -baseHttpPort up to this
 _COMMON = {
     "network.host": "127.0.0.1",
     "cluster.routing.allocation.disk.threshold_enabled": "false",
@@ -91,33 +92,28 @@ def elasticsearch_cluster(
 def opensearch(
     folder: Path,
     *,
-    nodes: int = 1,
     settings: Mapping[str, str] | None = None,
     heap: str = "512m",
     quick: bool = False,
 ) -> Engine:
-    """OpenSearch without its security plugin, up; its nodes share one process."""
+    """One OpenSearch node without its security plugin, up."""
     jars, java = maven.opensearch(), needs.java()
     home = _home(folder)
-    transports = [str(free_port()) for _ in range(nodes)]
-    for number, transport in enumerate(transports, 1):
-        own = {**_COMMON, "transport.port": transport, **(settings or {})}
-        if nodes == 1:
-            own["discovery.type"] = "single-node"
-        else:
-            own["discovery.seed_hosts"] = ",".join(f"127.0.0.1:{port}" for port in transports)
-            own["cluster.initial_cluster_manager_nodes"] = "Node 1"
-        conf = home / "nodes" / f"node_{number}" / "config"
-        conf.mkdir(parents=True)
-        _write_settings(conf / "opensearch.yml", own)
+    own = {
+        **_COMMON,
+        "discovery.type": "single-node",
+        "transport.port": str(free_port()),
+        **(settings or {}),
+    }
+    conf = home / "nodes" / "node_1" / "config"
+    conf.mkdir(parents=True)
     (home / "tmp").mkdir()
-    # The runner gives HTTP ports up to 9299 only, counted from the one after -baseHttpPort.
-    port = _free_port_below(9300 - nodes)
-    options = _java_options(heap, quick).split() + [f"-Djava.io.tmpdir={home}/tmp"]
-    command = [java, *options, "-cp", f"{jars}/*", _RUNNER, "-basePath", f"{home}/nodes"]
-    command += ["-numOfNode", str(nodes), "-baseHttpPort", str(port - 1)]
-    command += ["-clusterName", folder.name]
+    _write_settings(conf / "opensearch.yml", own)
     _give(home)
+    port = _free_port_to(_RUNNER_PORTS_TO)
+    options = [*_java_options(heap, quick).split(), f"-Djava.io.tmpdir={home}/tmp"]
+    command = [java, *options, "-cp", f"{jars}/*", _RUNNER, "-basePath", f"{home}/nodes"]
+    command += ["-numOfNode", "1", "-baseHttpPort", str(port - 1), "-clusterName", folder.name]
     engine = Engine(home, port, command, temporary=home != folder)
     _up([engine])
     return engine
@@ -248,8 +244,8 @@ def _give(*folders: Path) -> None:
         subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", *map(str, folders)], check=True)
 
 
-def _free_port_below(limit: int) -> int:
-    for port in random.sample(range(4000, limit), 200):
+def _free_port_to(last: int) -> int:
+    for port in random.sample(range(4000, last + 1), 200):
         if not accepts(port):
             return port
     raise AssertionError("200 ports in a row are taken")

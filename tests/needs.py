@@ -44,6 +44,8 @@ def java() -> str:
     """The path of a java that the engines run on: JAVA_HOME's, or else the first in PATH."""
     home = os.environ.get("JAVA_HOME")
     path = os.path.join(home, "bin", "java") if home else tool("java")
+    if not os.access(path, os.X_OK):
+        missing(f"JAVA_HOME is {home}, and there is no {path}")
     ran = subprocess.run([path, "-version"], capture_output=True, text=True, check=False)
     found = re.search(r'version "(\d+)', ran.stderr)
     if found is None or int(found[1]) < JAVA_FROM:
