@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from agent import cli, wire
 from indexer import cli as indexer_cli
+from indexer.elastic import address, fields, templates
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTOCOL = (ROOT / "docs" / "protocol.md").read_text()
@@ -113,3 +115,36 @@ def test_make_targets_that_the_readme_names_exist() -> None:
 def test_files_that_the_readme_names_exist() -> None:
     for path in re.findall(r"\]\(([^)#:]+)\)|`((?:bench|docs)/[\w./]+)`", README):
         assert (ROOT / (path[0] or path[1])).exists(), path
+
+
+ELASTIC = (ROOT / "docs" / "elasticsearch.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("family", "listed"),
+    [
+        ("results", fields.RESULT),
+        ("rollups", fields.ROLLUP),
+        ("verdicts", fields.VERDICT),
+        ("agents", fields.AGENT),
+    ],
+)
+def test_the_table_of_fields_is_that_of_the_templates(
+    family: str, listed: tuple[fields.Field, ...]
+) -> None:
+    table = ELASTIC.split(f"<!-- fields of {family} -->")[1].split("<!-- end -->")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.strip().splitlines()[2:]]
+    told = [[f"`{one.name}`", one.type, one.unit, one.source, one.says] for one in listed]
+    assert [[cell.strip() for cell in row] for row in rows] == told
+
+
+def test_the_least_privileges_are_those_that_the_indexer_asks_for() -> None:
+    example = ELASTIC.split("<!-- privileges -->")[1].split("```")[1]
+    asked = json.loads(example[example.index("{") :])["role_descriptors"]["indexer"]
+    assert asked["cluster"] == list(templates.CLUSTER_PRIVILEGES)
+    assert asked["indices"][0]["privileges"] == list(templates.INDEX_PRIVILEGES)
+
+
+def test_every_option_of_an_engines_address_is_told() -> None:
+    for option in address.OPTIONS:
+        assert f"`{option}=" in ELASTIC
