@@ -1,22 +1,25 @@
 """What the loop does now and then: presence, lists, the lease, roll-ups, retention, judging.
 
-Each chore is short. Judging is not: it reads hours of results, so it runs on a thread of its own,
-at most one at a time, and comes back to the loop as an event. Dropping what is too old has a thread
-of its own as well. StoreDown of all others goes to the caller.
+Only who leads judges, rolls up and drops. What is long has a thread of its own, one at a time of
+each kind, and comes back to the loop as an event: judging, roll-ups, dropping what is too old, and
+the pen, which writes whatever nothing waits for. The rest is short; its StoreDown goes to the
+caller.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from functools import partial
+from typing import Any
 
 from indexer import share
+from indexer.aside import Aside, Ended
 from indexer.config import DAY_MS, Config
 from indexer.desk import Change, Desk, Live
-from indexer.leader import ADVISE_S, Advice, Leader, advise, new_salt
+from indexer.leader import ADVISE_S, Advice, Leader, advise, new_salt, record
 from indexer.learnt import Learnt
 from indexer.lists import Lists, Write
+from indexer.pen import Pen
 from indexer.presence import Presence
 from indexer.store import Store, StoreDown
 from indexer.switchboard import Switchboard
@@ -25,18 +28,12 @@ PRESENCE_S = 2.0
 LEASE_S = 2.0
 SHARE_S = 0.5
 ROLLUP_S = 60.0
-ROLLUP_CHUNK = 100
+ROLLUP_CHUNK = 500
 RETAIN_S = 3600.0
+_SOON_S = 0.02  # what is due but has to wait is looked at again after this
 _PATIENCE = 10  # judging may take a tenth of the time
 
 log = logging.getLogger("swarming.chores")
-
-
-class Judged(NamedTuple):
-    """The judging has ended; advice None: the store was down."""
-
-    advice: Advice | None
-    took_s: float
 
 
 class Chores:
@@ -50,7 +47,7 @@ class Chores:
         lists: Lists,
         switchboard: Switchboard,
         desk: Desk,
-        post: Callable[["Judged"], None],
+        post: Callable[[Ended], None],
     ) -> None:
         self._config = config
         self._store = store
@@ -58,58 +55,48 @@ class Chores:
         self._lists = lists
         self._switchboard = switchboard
         self._desk = desk
-        self._post = post
+        self._pen = Pen(store, presence, desk, post)
+        self._judging, self._rolling, self._retaining = (
+            Aside(name, post) for name in ("judge", "rollup", "retain")
+        )
         self.leader = Leader(config.name, store)
         self._done_s: dict[str, float] = {"retain": time.monotonic()}
         self._led = False
         self._learnt = Learnt(store)
-        self._judging = False
-        self._judge_s = 0.0
-        self._rollup_pause_s = ROLLUP_S
+        self._judge_s = self._roll_s = 0.0
 
     def turn(self, now_s: float, now_ms: int, idle: bool) -> None:
-        """Everything that is due; the longer ones only while idle. StoreDown."""
-        self._every("presence", PRESENCE_S, now_s, lambda: self._write_presence(now_ms))
+        """Everything that is due; roll-ups begin only while idle. StoreDown."""
         self._every("share", SHARE_S, now_s, self._share)
         self._every("lease", LEASE_S, now_s, lambda: self._lead(now_ms))
         if self.leader.leads(now_ms):
             self._settle_lists(now_ms)
             self._judge(now_s, now_ms)
-        if idle:
-            self._every("rollup", self._rollup_pause_s, now_s, lambda: self._rollup(now_ms))
-            self._every("retain", RETAIN_S, now_s, lambda: self._retain(now_ms))
+            if idle:
+                self._rollup(now_s, now_ms)
+                self._every("retain", RETAIN_S, now_s, lambda: self._retain(now_ms))
+        self._every("presence", PRESENCE_S, now_s, lambda: self._pen.look(now_ms))
+        self._pen.write()
 
-    def due_s(self) -> float:
+    def due_s(self, now_s: float, now_ms: int) -> float:
         """In how long to turn again at the latest."""
-        return self._rollup_pause_s
+        if self._rolling.busy or not self.leader.leads(now_ms):
+            return ROLLUP_S
+        return max(_SOON_S, self._roll_s - now_s)
+
+    def noted(self, owner: str, nonce: str) -> None:
+        """The share probe of another indexer has come to us, which it shall know."""
+        self._pen.note(partial(self._store.put_fact, share.fact_of(owner), nonce))
 
     def finish(self, now_ms: int) -> None:
         """Before the end: what is known is written, and another may lead. StoreDown."""
-        self._write_presence(now_ms)
+        self._pen.finish(now_ms)
         self.leader.resign(now_ms)
-
-    def judged(self, event: Judged, now_ms: int) -> None:
-        """Publishes what is new in the advice, if we still lead."""
-        self._judging = False
-        self._judge_s = time.monotonic() + max(ADVISE_S, event.took_s * _PATIENCE)
-        if event.advice is None or not self.leader.leads(now_ms):
-            return
-        for message in self.leader.say(event.advice, self._desk.verdicts(), now_ms):
-            if message.retain:
-                self._switchboard.keep(message.topic, message.payload)
-            else:
-                self._switchboard.publish(message.topic, message.payload)
 
     def _every(self, what: str, pause_s: float, now_s: float, work: Callable[[], None]) -> None:
         if now_s - self._done_s.get(what, -pause_s) >= pause_s:
             self._done_s[what] = now_s
             work()
-
-    def _write_presence(self, now_ms: int) -> None:
-        for record in self._presence.due(now_ms):
-            self._store.put_agent(record)
-            self._presence.written(record)
-            self._desk.tell(Live("agent", record))
 
     def _share(self) -> None:
         """Has a member of the group noted our probe?"""
@@ -150,47 +137,63 @@ class Chores:
                 self._desk.tell(Live("list", Change(*newest, took)))
 
     def _judge(self, now_s: float, now_ms: int) -> None:
-        if self._judging or now_s < self._judge_s:
+        if not self._judging.busy and now_s >= self._judge_s:
+            self._judging.start(partial(_spared, "judging", self._advice, now_ms), self._judged)
+
+    def _advice(self, now_ms: int) -> Advice:
+        """On a thread of its own: reads hours of results."""
+        return advise(self._store, now_ms, self._learnt.before(now_ms))
+
+    def _judged(self, advice: Advice | None, took_s: float) -> None:
+        """Publishes what is new in the advice, if we still lead."""
+        self._judge_s = time.monotonic() + max(ADVISE_S, took_s * _PATIENCE)
+        now_ms = time.time_ns() // 1_000_000
+        if advice is None or not self.leader.leads(now_ms):
             return
-        self._judging = True
-        threading.Thread(target=self._judge_all, args=(now_ms,), name="judge", daemon=True).start()
+        for message in self.leader.say(advice, self._desk.verdicts(), now_ms):
+            if message.retain:
+                self._switchboard.keep(message.topic, message.payload)
+            else:
+                self._switchboard.publish(message.topic, message.payload)
+            if message.turned is not None:
+                self._pen.note(partial(record, self._store, message.turned))
 
-    def _judge_all(self, now_ms: int) -> None:
-        """On its own thread: reads the store, and posts what it made of it."""
-        begun_s = time.monotonic()
-        advice: Advice | None = None
-        try:
-            advice = advise(self._store, now_ms, self._learnt.before(now_ms))
-        except StoreDown as error:
-            log.debug("not judged: %s", error)
-        except Exception:
-            log.exception("judging failed")  # a bug there must not stop what is here
-        self._post(Judged(advice, time.monotonic() - begun_s))
+    def _rollup(self, now_s: float, now_ms: int) -> None:
+        if not self._rolling.busy and now_s >= self._roll_s:
+            work = partial(_spared, "rolling up", self._store.rollup, now_ms, ROLLUP_CHUNK)
+            self._rolling.start(work, self._rolled)
 
-    def _rollup(self, now_ms: int) -> None:
-        """A few; with more to do, results have as much time in between as this took."""
-        begun_s = time.monotonic()
-        left = self._store.rollup(now_ms, ROLLUP_CHUNK)
-        self._rollup_pause_s = time.monotonic() - begun_s if left else ROLLUP_S
+    def _rolled(self, left: int | None, took_s: float) -> None:
+        """With more to do, results have as much time in between as this took."""
+        self._roll_s = time.monotonic() + (took_s if left else ROLLUP_S)
 
     def _retain(self, now_ms: int) -> None:
-        threading.Thread(target=self._drop, args=(now_ms,), name="retain", daemon=True).start()
+        if not self._retaining.busy:
+            work = partial(_spared, "dropping", self._drop, now_ms)
+            self._retaining.start(work, lambda *_: None)
 
     def _drop(self, now_ms: int) -> None:
-        """On its own thread: after a shorter --keep it takes minutes; results get in between.
+        """On a thread of its own: after a shorter --keep it takes minutes.
 
         Where nothing is measured nothing grows, and perhaps our own clock is months ahead.
         """
-        try:
-            if not self._store.targets(now_ms - DAY_MS):
-                log.info("nothing is dropped: by this clock nobody has measured for a day")
-                return
-            dropped = self._store.retain(now_ms, self._config.keep_raw_ms)
-        except StoreDown as error:
-            log.debug("nothing dropped: %s", error)
+        if not self._store.targets(now_ms - DAY_MS):
+            log.info("nothing is dropped: by this clock nobody has measured for a day")
             return
+        dropped = self._store.retain(now_ms, self._config.keep_raw_ms)
         if dropped:
             log.info("%d results were older than what is kept", dropped)
+
+
+def _spared(what: str, work: Callable[..., Any], *values: Any) -> Any:
+    """Its answer; None when it failed, which must not stop what takes the results."""
+    try:
+        return work(*values)
+    except StoreDown as error:
+        log.info("no %s for now: %s", what, error)
+    except Exception:
+        log.exception("%s failed", what)
+    return None
 
 
 def write_list(switchboard: Switchboard, write: Write) -> tuple[str, ...]:

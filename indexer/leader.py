@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from agent import wire
 from indexer import verdict
-from indexer.store import Store
+from indexer.store import Store, Told
 
 LEASE = "lead"
 LEASE_MS = 30_000
@@ -39,6 +39,7 @@ class Message(NamedTuple):
     topic: str
     payload: bytes
     retain: bool
+    turned: Told | None = None  # a verdict that is another: one for the history
 
 
 class Leases(Protocol):
@@ -152,13 +153,22 @@ class Leader:
 
     def _say_verdict(self, target: str, facts: dict[str, Any], now_ms: int) -> list[Message]:
         said, at_ms = self._verdicts.get(target, ({}, 0))
-        turned = _gist(said) != _gist(facts)
+        turned = gist(said) != gist(facts)
         if not turned and (facts == said or now_ms - at_ms < VERDICT_MS):
             return []
         self._verdicts[target] = facts, now_ms
         payload = wire.encode_json(facts | {"time": wire.rfc3339(now_ms)})
-        return [Message(wire.verdict_topic(target), payload, True)]
+        told = Told(now_ms, target, facts) if turned else None
+        return [Message(wire.verdict_topic(target), payload, True, told)]
 
 
-def _gist(facts: dict[str, Any]) -> tuple[Any, ...]:
+def record(store: Store, told: Told) -> None:
+    """Into the history, unless that says so already: who has just begun to lead cannot know."""
+    before = store.verdicts(0, told.at_ms, target=told.target, limit=1)
+    if not before or gist(before[0].facts) != gist(told.facts):
+        store.put_verdict(*told)
+
+
+def gist(facts: dict[str, Any]) -> tuple[Any, ...]:
+    """What of a verdict makes another one of it; the rest is numbers."""
     return facts.get("state"), facts.get("word"), facts.get("scope")

@@ -1,9 +1,10 @@
 """Is a shared subscription worth its name here? Asked before anything depends on it. Pure.
 
 Brokers grant `$share/GROUP/ping/#` and then deliver nothing (amqtt and NATS do). So each connection
-publishes a probe on `ping/_share/<nonce>`: it must come back to some member of the group. Whoever
-gets it notes the nonce as a fact in the store, which all members have; the prober looks there. No
-answer to TRIES probes: plain subscriptions, and a warning.
+publishes a probe on `ping/_share/<nonce>`: it must come back to some member of the group. If that
+is another, it notes the nonce as a fact in the store, which all members have; the prober looks
+there. No answer to TRIES probes: plain subscriptions, and a warning. While the store is down no
+answer says nothing; the tries begin anew when it is back.
 """
 
 import secrets
@@ -40,6 +41,7 @@ class ShareProbe:
     def __init__(self, owner: str) -> None:
         self._owner = owner
         self._sent: list[str] = []
+        self._tries = 0
         self._due_s: float | None = None
         self.verdict: bool | None = None
 
@@ -59,12 +61,19 @@ class ShareProbe:
         """The topic of the probe that is to be published now, if one is."""
         if self.due_s(now_s) != 0.0:
             return None
-        if len(self._sent) == TRIES:
+        if self._tries == TRIES:
             self.verdict = False
             return None
+        self._tries += 1
         self._due_s = now_s + WAIT_S
         self._sent.append(f"{self._owner}.{secrets.token_hex(_NONCE_BYTES)}")
         return wire.share_probe_topic(self._sent[-1])
+
+    def hold(self, now_s: float) -> None:
+        """The store is down: what was sent so far counts only if it has come back."""
+        if self.verdict is None and self._due_s is not None:
+            self._tries = 0
+            self._due_s = now_s + WAIT_S
 
     def came_back(self, nonce: object) -> None:
         """A member of the group has got this probe."""

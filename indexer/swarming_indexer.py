@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 from agent import wire
 from agent.connection import Closed, Crashed, Opened, Received, Refused, Subscribed
 from indexer import share
-from indexer.chores import Chores, Judged, write_list
+from indexer.aside import Ended
+from indexer.chores import Chores, write_list
 from indexer.committer import Broken, Committer, NotStored, Stored
 from indexer.config import Config
 from indexer.consume import Commit, Consumer
@@ -106,7 +107,7 @@ class Indexer:
         """Waits for an event or the next due time, and does all that there is to do."""
         self._take_events(self._wake_s(time.monotonic()))
         now_s, now_ms = time.monotonic(), wall_ms()
-        self.switchboard.turn(now_s)
+        self.switchboard.turn(now_s, self.patience.down is None)
         self._consume(now_s, now_ms)
         self._bound_inbox(now_s, now_ms)
         self._watch_store(now_s, now_ms)
@@ -123,7 +124,7 @@ class Indexer:
     def _wake_s(self, now_s: float) -> float:
         dues: list[float | None] = [TURN_S, self.switchboard.due_s(now_s)]
         if self.patience.down is None:
-            dues.append(self.chores.due_s())
+            dues.append(self.chores.due_s(now_s, wall_ms()))
         if self._may_commit():
             dues.append(self.consumer.due_s(now_s))
         if not self.committer.working:
@@ -161,8 +162,8 @@ class Indexer:
                 self._command(event)
             case LookAt(target):
                 self.chores.leader.ask(target, wall_ms())
-            case Judged():
-                self.chores.judged(event, wall_ms())
+            case Ended():
+                self._guarded(event.settle)
             case Stored():
                 self._stored(event)
             case NotStored():
@@ -213,9 +214,11 @@ class Indexer:
         """Only what came through a shared subscription proves anything."""
         line = self.switchboard.line_of(event.connection)
         owner = share.owner_of(nonce)
-        if line is None or line.probe is None or owner is None or self.patience.down is not None:
+        if line is None or line.probe is None or owner is None:
             return
-        self.store.put_fact(share.fact_of(owner), nonce)
+        line.probe.came_back(nonce)
+        if owner != self.config.name:
+            self.chores.noted(owner, nonce)
 
     # --- results ---
 

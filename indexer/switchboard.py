@@ -54,13 +54,15 @@ class Switchboard:
         dues += [line.probe.due_s(now_s) for line in self.lines if line.probe is not None]
         return min((due for due in dues if due is not None), default=3600.0)
 
-    def turn(self, now_s: float) -> None:
+    def turn(self, now_s: float, store_is_up: bool) -> None:
         """Dials and probes what is due."""
         for line in self.lines:
             if line.due_s(now_s) == 0.0:
                 line.dial(self._post, now_s)
-            if line.probe is not None:
+            if line.probe is not None and store_is_up:
                 self._probe(line, now_s)
+            elif line.probe is not None:
+                line.probe.hold(now_s)
 
     def opened(self, event: Opened, now_s: float, now_ms: int) -> Line | None:
         line = self.line_of(event.connection)

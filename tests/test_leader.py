@@ -9,7 +9,18 @@ from typing import Any
 import pytest
 
 from agent import wire
-from indexer.leader import LEASE_MS, LOOK_MS, RENEW_MS, SWARM_MS, Advice, Leader, Message, advise
+from indexer.leader import (
+    LEASE_MS,
+    LOOK_MS,
+    RENEW_MS,
+    SWARM_MS,
+    Advice,
+    Leader,
+    Message,
+    advise,
+    record,
+)
+from indexer.store import Told
 from tests.indexers import Client, now_ms, result, running, settings, sqlite
 from tests.servers import wait_for
 
@@ -115,6 +126,31 @@ def test_a_verdict_is_retained_and_said_again_at_once_when_it_turns() -> None:
     assert said(leader, advice(verdicts=later), T0 + 63_000, topic)
 
 
+def test_only_a_verdict_that_turns_is_one_for_the_history() -> None:
+    leader = leading()
+    topic = wire.verdict_topic("voila.fr")
+    fine, down = {"state": "fine", "word": "fine"}, {"state": "down", "word": "service"}
+    turns = []
+    for at_ms, facts in ((0, fine), (70_000, fine | {"median_ms": 12}), (80_000, down)):
+        (message,) = said(leader, advice(verdicts={"voila.fr": facts}), T0 + at_ms, topic)
+        turns.append(message.turned)
+    assert turns == [Told(T0, "voila.fr", fine), None, Told(T0 + 80_000, "voila.fr", down)]
+
+
+def test_the_history_has_each_turn_once_whoever_leads(tmp_path: Path) -> None:
+    fine, down = {"state": "fine", "word": "fine"}, {"state": "down", "word": "service"}
+    turns = [
+        Told(T0, "voila.fr", fine),
+        Told(T0 + 1, "yahoo.cn", down),
+        Told(T0 + 2, "voila.fr", down),
+    ]
+    again = Told(T0 + 3, "voila.fr", down | {"median_ms": 12})  # by another, which has just begun
+    with sqlite(tmp_path / "s.db") as store:
+        for told in (*turns, again, turns[2]):
+            record(store, told)
+        assert store.verdicts(0, T0 + 10) == turns[::-1]
+
+
 def test_a_clock_that_is_set_back_silences_nothing() -> None:
     leader = leading()
     doubtful = advice(doubtful=("voila.fr",))
@@ -173,6 +209,7 @@ def test_the_leader_writes_and_its_follower_takes_over_with_the_same_salt(
             wait_for(lambda: second.chores.leader.leads(now_ms()), what="the second to lead")
             wait_for(lambda: len(client.payloads("swarm")) > before, what="its swarm")
             assert two.fact("salt") == salt
+            wait_for(lambda: two.verdicts(0, now_ms() + 1), what="the history")
 
 
 def test_who_does_not_lead_writes_none_of_it(
