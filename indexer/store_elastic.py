@@ -36,7 +36,8 @@ from indexer.store import (
 )
 
 RAW_FROM = "raw from hour"  # the fact: raw results of earlier hours are dropped
-_REMEMBER_S = 60.0  # how long others' word on agents and on what is dropped is believed
+_REMEMBER_S = 300.0  # how long others' word on agents and on what is dropped is believed
+_MOST_REFRESHED = 40  # indices that are named in one request
 DAY_MS = 24 * HOUR_MS
 
 
@@ -56,10 +57,10 @@ class ElasticStore:
         self._state = State(self._engine, self._bulk)
         self._rolling = Rolling(self._engine, self._bulk, self._state)
         self._rolls = threading.Lock()
-        self._written: set[str] = set()  # families that were written to since they were read
+        self._written: set[str] = set()  # indices that were written to since they were read
         self._known: Known = {}
         self._raw_from_hour: int | None = None
-        self._looked_s: float | None = None
+        self._look_s = 0.0
         try:
             templates.check(self._engine)
         except BaseException:
@@ -71,7 +72,7 @@ class ElasticStore:
     def put(self, results: Sequence[Result], now_ms: int) -> Put:
         if not results:
             return Put(0, 0, 0)
-        self._look()
+        self._look({each.agent for each in results})
         fresh = [each for each in results if self._is_kept(each)]
         lines = [
             document.line(
@@ -79,7 +80,7 @@ class ElasticStore:
             )
             for each in fresh
         ]
-        self._written |= {"results-*", "unsynced"}
+        self._written |= {document.index_of(self._prefix, each) for each in fresh}
         items = self._bulk.send(lines)
         words = [item.word for item in items]
         bad = [
@@ -96,13 +97,16 @@ class ElasticStore:
         dropped = self._raw_from_hour
         return dropped is None or result.time_ms // HOUR_MS >= dropped or result.clock == "unsynced"
 
-    def _look(self) -> None:
-        """What other indexers have written of agents and of what is dropped, now and then."""
+    def _look(self, agents: set[str]) -> None:
+        """What other indexers have written of these agents and of what is dropped, now and then."""
         now_s = time.monotonic()
-        if self._looked_s is None or now_s - self._looked_s >= _REMEMBER_S:
+        if now_s >= self._look_s:
             self._raw_from_hour = self._state.fact(RAW_FROM)
-            self._known = {each.agent: document.who(each.facts) for each in self.agents()}
-            self._looked_s = now_s
+            self._known = {}
+            self._look_s = now_s + _REMEMBER_S
+        new = agents - self._known.keys()
+        if new:
+            self._known |= dict.fromkeys(new, {}) | self._state.who(sorted(new))
 
     def results(
         self,
@@ -115,9 +119,11 @@ class ElasticStore:
         limit: int | None = None,
         newest_first: bool = False,
     ) -> Iterator[Result]:
+        self._read("results-", "unsynced")
+        indices = document.indices_of(self._prefix, since_ms, until_ms)
         yield from read.results(
             self._engine,
-            self._read("results-*", "unsynced"),
+            f"{indices},{self._prefix}-unsynced",
             since_ms,
             until_ms,
             Wanted(agent, target, kind).filters(),
@@ -150,10 +156,12 @@ class ElasticStore:
         old_ms = min(until_ms, raw_from_ms)
         found = self._long(since_ms, old_ms, HOUR_S, wanted) if since_ms < old_ms else []
         kind = "ladder" if wanted.kind in rollup.RUNGS else wanted.kind
+        self._read("results-")
+        since_ms = max(since_ms, raw_from_ms)
         raw = read.results(
             self._engine,
-            self._read("results-*"),
-            max(since_ms, raw_from_ms),
+            document.indices_of(self._prefix, since_ms, until_ms),
+            since_ms,
             until_ms,
             wanted._replace(kind=kind).filters(),
         )
@@ -161,22 +169,25 @@ class ElasticStore:
         return found + [each for each in fresh if wanted.kind in (None, each.kind)]
 
     def _long(self, since_ms: int, until_ms: int, step_s: int, wanted: Wanted) -> list[Bucket]:
-        self._read("rollups-*", "dirty")
+        self._read("rollups-", "dirty")
         range_s = (since_ms // 1000, -(-until_ms // 1000))
         return read.buckets(self._engine, self._prefix, range_s, step_s, wanted)
 
     def latest(self, since_ms: int, *, unsynced: bool = False) -> list[Result]:
-        indices = self._read("unsynced" if unsynced else "results-*")
+        self._read("results-", "unsynced")
+        indices = f"{self._prefix}-{'unsynced' if unsynced else 'results-*'}"
         return read.latest(self._engine, indices, since_ms)
 
     def targets(self, since_ms: int) -> list[str]:
-        return read.targets(self._engine, self._read("results-*", "unsynced"), since_ms)
+        self._read("results-", "unsynced")
+        indices = f"{self._prefix}-results-*,{self._prefix}-unsynced"
+        return read.targets(self._engine, indices, since_ms)
 
     # --- roll-ups and retention -----------------------------------------------------------------
 
     def rollup(self, now_ms: int, limit: int = 2000) -> int:
         with self._rolls:
-            self._written |= {"rollups-*", "dirty"}
+            self._wrote("rollups-*", "dirty")
             self._rolling.note()
             self._rolling.roll(now_ms, limit)
             return self._rolling.left(now_ms)
@@ -200,7 +211,7 @@ class ElasticStore:
 
     def _drop(self, index: str, day: int) -> int:
         """Rolled up first; from then on the hours that it had take no more results."""
-        self._written |= {"rollups-*", "dirty"}
+        self._wrote("rollups-*", "dirty")
         self._rolling.note()
         self._rolling.roll_hours(day * DAY_MS, (day + 1) * DAY_MS)
         newest = {"newest": {"max": {"field": "@timestamp"}}}
@@ -222,7 +233,7 @@ class ElasticStore:
         self._raw_from_hour = hour
 
     def rollups(self, since_ms: int, until_ms: int) -> Iterator[Rollup]:
-        self._read("rollups-*")
+        self._read("rollups-")
         range_s = (-(-since_ms // 1000), -(-until_ms // 1000))
         for told, sketches in read.rolled_up(
             self._engine, self._prefix, HOUR_S, [range_s], Wanted()
@@ -230,14 +241,14 @@ class ElasticStore:
             yield Rollup(told, sketches)
 
     def put_rollups(self, rollups: Sequence[Rollup]) -> None:
-        self._written |= {"rollups-*", "dirty"}
+        self._wrote("rollups-*", "dirty")
         self._rolling.put(rollups)
         self._rolling.mark_longer({read.period_of(each.bucket) for each in rollups})
 
     # --- what is kept beside the results --------------------------------------------------------
 
     def put_dead(self, letters: Sequence[Dead]) -> None:
-        self._written.add("dead")
+        self._wrote("dead")
         self._state.put_dead(letters)
 
     def dead(self, limit: int = 1000) -> list[Dead]:
@@ -248,7 +259,7 @@ class ElasticStore:
         self._state.delete("dead", ids)
 
     def put_agent(self, record: AgentRecord) -> None:
-        self._written.add("agents")
+        self._wrote("agents")
         self._known[record.agent] = document.who(record.facts)
         self._state.put_agent(record)
 
@@ -257,7 +268,7 @@ class ElasticStore:
         return self._state.agents()
 
     def put_watch(self, at_ms: int, scope: str, text: str | None, who: str) -> None:
-        self._written.add("watches")
+        self._wrote("watches")
         self._state.put_watch(at_ms, scope, text, who)
 
     def watch_history(self, scope: str | None = None, limit: int = 100) -> list[WatchChange]:
@@ -265,7 +276,7 @@ class ElasticStore:
         return self._state.watch_history(scope, limit)
 
     def put_verdict(self, at_ms: int, target: str, facts: dict[str, Any]) -> None:
-        self._written.add("verdicts")
+        self._wrote("verdicts")
         self._state.put_verdict(at_ms, target, facts)
 
     def verdicts(
@@ -285,19 +296,24 @@ class ElasticStore:
 
     # --- the engine -----------------------------------------------------------------------------
 
-    def _read(self, *families: str) -> str:
-        """The indices of these families, in which all is found that this process wrote."""
-        mine = [family for family in families if family in self._written]
+    def _wrote(self, *families: str) -> None:
+        self._written |= {f"{self._prefix}-{family}" for family in families}
+
+    def _read(self, *families: str) -> None:
+        """Afterwards all is found in these families that this process has written."""
+        begins = tuple(f"{self._prefix}-{family}" for family in families)
+        mine = {index for index in self._written.copy() if index.startswith(begins)}
+        if len(mine) > _MOST_REFRESHED:
+            mine = {index for index in mine if not index.startswith(f"{self._prefix}-results-")}
+            mine.add(f"{self._prefix}-results-*")
         if mine:
-            self._written -= set(mine)
-            names = ",".join(f"{self._prefix}-{family}" for family in mine)
-            path = f"/{names}/_refresh?ignore_unavailable=true&allow_no_indices=true"
+            self._written -= {index for index in self._written.copy() if index.startswith(begins)}
+            path = f"/{','.join(sorted(mine))}/_refresh?ignore_unavailable=true"
             try:
                 self._engine.ask("POST", path, timeout_s=60)
             except BaseException:
-                self._written |= set(mine)
+                self._written |= mine
                 raise
-        return ",".join(f"{self._prefix}-{family}" for family in families)
 
     def backup(self, path: str) -> None:
         raise StoreRefused(

@@ -133,7 +133,7 @@ class Bulk:
             with self._lock:
                 self._bytes = min(self._bytes, size) // 2
             return [Item("again", "")] * len(lines)
-        if error.kind == "cluster_block_exception" or error.status < 429:
+        if error.blocked or error.status < 429:
             raise error
         self._smaller(len(lines))
         return [Item("again", str(error))] * len(lines)

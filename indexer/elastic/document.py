@@ -33,6 +33,7 @@ _PLAIN = (
 _SIGNALS = {
     field.name.rpartition(".")[2] for field in fields.RESULT if ".signal." in field.name
 }  # fmt: skip
+_MOST_NAMED = 40  # indices in one request
 _NETWORKS = {4: "ipv4", 6: "ipv6"}
 
 Known = dict[str, dict[str, Any]]  # agent -> what its documents say of it
@@ -53,6 +54,14 @@ def index_of(prefix: str, result: Result) -> str:
 @lru_cache(1000)
 def _day(number: int) -> str:
     return datetime.fromtimestamp(number * 86_400, UTC).strftime("%Y.%m.%d").rjust(10, "0")
+
+
+def indices_of(prefix: str, since_ms: int, until_ms: int) -> str:
+    """Those that hold results of this time; all, when they are too many to be named."""
+    days = range(since_ms // 86_400_000, -(-until_ms // 86_400_000))
+    if not 0 < len(days) <= _MOST_NAMED:
+        return f"{prefix}-results-*"
+    return ",".join(f"{prefix}-results-{_day(day)}" for day in days)
 
 
 def day_of(index: str) -> int | None:

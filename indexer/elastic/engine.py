@@ -5,7 +5,9 @@ Repeating is ours (bulk.py), since it depends on what was asked. A client that w
 anew from its files, so that a key that was renewed needs no restart.
 """
 
+import logging
 import os
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -27,11 +29,24 @@ class Refusal(StoreDown):
         self.status = status
         self.kind = kind
 
+    @property
+    def blocked(self) -> bool:
+        """Nothing may be written: somebody has set it read-only, or the disk is full."""
+        return self.kind == "cluster_block_exception"
+
+    @property
+    def unknown(self) -> bool:
+        """It does not know us, or we may not do this."""
+        return self.status in (401, 403) and not self.blocked
+
 
 class Answer(NamedTuple):
     status: int
     body: Any
 
+
+for _name in ("elastic_transport", "opensearch"):  # each failure is told by who asked, once
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 
 _Call = Callable[[str, str, dict[str, str], bytes | None, float], Answer]
 
@@ -42,6 +57,7 @@ class Engine:
     def __init__(self, address: Address) -> None:
         self.address = address
         self._client: tuple[_Call, Callable[[], None]] | None = None
+        self._lock = threading.Lock()
 
     def ask(
         self,
@@ -64,23 +80,25 @@ class Engine:
         if status == 404 and may_miss:
             return None
         if status >= 400:
-            if status in (401, 403):
+            refusal = Refusal(status, *_why(found))
+            if refusal.unknown:
                 self.close()
-            raise Refusal(status, *_why(found))
+            raise refusal
         return found
 
     def close(self) -> None:
         """Lets go of the connections; the next call opens new ones."""
-        client, self._client = self._client, None
+        with self._lock:
+            client, self._client = self._client, None
         if client is not None:
             client[1]()
 
     def _opened(self) -> tuple[_Call, Callable[[], None]]:
-        client = self._client
-        if client is None:
-            make = _elasticsearch if self.address.scheme == "elasticsearch" else _opensearch
-            client = self._client = make(self.address)
-        return client
+        with self._lock:
+            if self._client is None:
+                make = _elasticsearch if self.address.scheme == "elasticsearch" else _opensearch
+                self._client = make(self.address)
+            return self._client
 
 
 def _why(body: Any) -> tuple[str, str]:

@@ -19,7 +19,7 @@ from agent.wire import Result
 from indexer import rollup
 from indexer.elastic import read
 from indexer.elastic.bulk import Bulk
-from indexer.elastic.document import dumps, raw_of
+from indexer.elastic.document import dumps, indices_of, raw_of
 from indexer.elastic.engine import Engine
 from indexer.elastic.read import HOUR_MS, Period, Query, Wanted, between
 from indexer.elastic.state import State, action, digest
@@ -192,9 +192,8 @@ class Rolling:
 
     def _raw(self, start_s: int, pairs: set[tuple[str, str]]) -> Iterator[Result]:
         filters = [{"terms": {"monitor.type": _KINDS}}, *_among(pairs)]
-        start_ms = start_s * 1000
-        indices = f"{self._prefix}-results-*"
-        return read.results(self._engine, indices, start_ms, start_ms + HOUR_MS, filters)
+        span_ms = (start_s * 1000, start_s * 1000 + HOUR_MS)
+        return read.results(self._engine, indices_of(self._prefix, *span_ms), *span_ms, filters)
 
     def _longer(
         self, level: int, start_s: int, pairs: set[tuple[str, str]]

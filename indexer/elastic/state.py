@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from indexer.elastic.bulk import Bulk
-from indexer.elastic.document import agent_document, dumps, raw_of
+from indexer.elastic.document import Known, agent_document, dumps, raw_of
 from indexer.elastic.engine import Engine, Refusal
 from indexer.elastic.read import Query, between, pages
 from indexer.store import AgentRecord, Dead, StoreDown, Told, WatchChange
@@ -82,6 +82,18 @@ class State:
         except Refusal as error:
             if error.status != 409:  # what is there was seen later
                 raise
+
+    def who(self, agents: Iterable[str]) -> Known:
+        """What each document of these agents is to say of them."""
+        found = self._engine.ask(
+            "POST",
+            f"/{self._prefix}-agents/_mget?_source_includes=observer.geo,as",
+            {"ids": list(agents)},
+            may_miss=True,
+        )
+        return {
+            one["_id"]: one["_source"] for one in (found or {}).get("docs", ()) if one.get("found")
+        }
 
     def agents(self) -> list[AgentRecord]:
         hits = pages(self._engine, f"{self._prefix}-agents", [], [("observer.name", "asc")])

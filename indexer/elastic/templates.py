@@ -107,7 +107,7 @@ def check(engine: Engine) -> None:
         _check_version(engine)
         install(engine)
     except Refusal as error:
-        if error.status in (401, 403) and error.kind != "cluster_block_exception":
+        if error.unknown:
             raise StoreRefused(f"the engine does not let us in: {error}") from error
         if error.kind == "media_type_header_exception":
             raise StoreRefused(
@@ -140,7 +140,7 @@ def _check_privileges(engine: Engine) -> None:
     try:
         found = engine.ask("POST", "/_security/user/_has_privileges", wanted)
     except Refusal as error:
-        if error.status in (401, 403):
+        if error.unknown:
             raise
         return  # it has no security that could be asked
     missing = [name for name, may in found.get("cluster", {}).items() if not may]
