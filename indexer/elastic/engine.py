@@ -231,4 +231,7 @@ def _opensearch(address: Address) -> tuple[_Call, Callable[[], None]]:
 
 
 def _line(error: BaseException) -> str:
+    """The innermost cause; what the clients wrap around it says no more."""
+    while isinstance(inner := error.__cause__ or getattr(error, "info", None), BaseException):
+        error = inner
     return " ".join(str(error).split())[:200]
