@@ -16,8 +16,10 @@ BENCHES = (
     "slow_link",
     "million_rows",
     "indexer_rate",
+    "elastic",
     "store_sqlite",
     "page_data",
+    "elastic_page",
     "verdict_accuracy",
 )
 
