@@ -17,13 +17,14 @@ from typing import Any, ClassVar, NoReturn
 
 from agent import wire
 from indexer import config, typed, verdict
+from indexer.dashboards import command as dashboards
 from indexer.elastic.address import is_engine
 from indexer.learnt import Learnt
 from indexer.store import Store, StoreDown, StoreRefused
 from indexer.stores import open_store, with_prefix
 from indexer.typed import FORMATS, BadInput
 
-COMMANDS = ("run", "verdict", "export", "replay", "backup", "copy")
+COMMANDS = ("run", "verdict", "export", "replay", "backup", "copy", "dashboards")
 PREFIX_HELP = "of an engine's indices (swarming)"
 STORE_HELP = (
     "elasticsearch:URL, opensearch:URL or "
@@ -314,6 +315,7 @@ def _parser() -> argparse.ArgumentParser:
     backup.add_argument("--force", action="store_true", help="write over a file that is there")
     backup.set_defaults(work=_backup)
     _copy_flags(commands.add_parser("copy", help="everything of one store into another"))
+    dashboards.add_flags(commands.add_parser("dashboards", help="for Kibana, or its like"))
     return parser
 
 
