@@ -72,13 +72,27 @@ class Outcome(NamedTuple):
 
 
 @contextmanager
-def guarded_node(folder: Path) -> Iterator[Engine]:
+def guarded_node(folder: Path, *, quick: bool = False) -> Iterator[Engine]:
     """One node with TLS and API keys that takes little at a time."""
-    engine = engines.elasticsearch(folder, secure=True, settings=SMALL)
+    engine = engines.elasticsearch(folder, secure=True, settings=SMALL, quick=quick)
     try:
         yield engine
     finally:
         engine.end()
+
+
+@contextmanager
+def guarded_bed(folder: Path, engine: Engine, broker: servers.Server) -> Iterator[Bed]:
+    """One indexer with the least of keys, in an engine that holds nothing of it yet."""
+    key_file = folder / "api-key"
+    key = new_key(engine)
+    key_file.write_text(key)
+    store = address_of([engine], key_file)
+    indexer = IndexerProcess(folder, [broker.port], store, "indexer-load")
+    try:
+        yield Bed(engine, [indexer], PREFIX, key_file, key, new_key)
+    finally:
+        indexer.kill()
 
 
 def new_key(engine: Engine) -> str:
@@ -137,20 +151,16 @@ def _one(
 
 
 def faults(folder: Path, results: int, say: Callable[[str], None], _rng: random.Random) -> Outcome:
-    with guarded_node(folder / "engine") as engine:
-        broker = servers.mosquitto(folder / "mosquitto", BROKER_CONF)
-        key_file = folder / "api-key"
-        key = new_key(engine)
-        key_file.write_text(key)
-        store = address_of([engine], key_file)
-        indexer = IndexerProcess(folder, [broker.port], store, "indexer-load")
-        bed = Bed(engine, [indexer], PREFIX, key_file, key, new_key)
-        try:
-            with ClosedLoop([broker.port], results) as loop:
-                return broken(bed, loop, elastic_faults.ALL, say)
-        finally:
-            indexer.kill()
-            broker.kill()
+    broker = servers.mosquitto(folder / "mosquitto", BROKER_CONF)
+    try:
+        with (
+            guarded_node(folder / "engine") as engine,
+            guarded_bed(folder, engine, broker) as bed,
+            ClosedLoop([broker.port], results) as loop,
+        ):
+            return broken(bed, loop, elastic_faults.ALL, say)
+    finally:
+        broker.kill()
 
 
 def nodes(folder: Path, results: int, say: Callable[[str], None], rng: random.Random) -> Outcome:
