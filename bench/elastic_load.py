@@ -34,8 +34,8 @@ def body(rng: random.Random, seq: int, link: dict[str, Any]) -> dict[str, Any]:
     received = 10 - rtts.count(None)
     return {
         "kind": "icmp", "target": f"target-{seq % TARGETS}.example",
-        "ip": f"198.51.100.{seq % TARGETS}", "family": 4, "ok": True, "error": None, "sent": 10, "received": received,
-        "loss_pct": batch.loss_pct(10, received), "rtts_ms": rtts,
+        "ip": f"198.51.100.{seq % TARGETS}", "family": 4, "ok": True, "error": None,
+        "sent": 10, "received": received, "loss_pct": batch.loss_pct(10, received), "rtts_ms": rtts,
         "rtt_ms": batch.rtt_summary(rtts),
         "late": 0, "duplicates": 0, "corrupted": 0, "method": "dgram",
         "link": link | {"age_s": rng.randrange(60)},
