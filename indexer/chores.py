@@ -15,7 +15,7 @@ from typing import Any
 from indexer import share
 from indexer.aside import Aside, Ended
 from indexer.config import DAY_MS, Config
-from indexer.desk import Change, Desk, Live
+from indexer.desk import Change, ChangeList, Desk, Live, UndoList
 from indexer.leader import ADVISE_S, Advice, Leader, advise, new_salt, record
 from indexer.learnt import Learnt
 from indexer.lists import Lists, Write
@@ -84,6 +84,19 @@ class Chores:
             return ROLLUP_S
         return max(_SOON_S, self._roll_s - now_s)
 
+    def change_list(self, command: ChangeList | UndoList, now_ms: int) -> Change:
+        """Somebody has changed a list: on record, and onto every broker. ListRefused, StoreDown."""
+        if isinstance(command, ChangeList):
+            write = self._lists.change(command.scope, command.text, command.who, now_ms)
+        else:
+            write = self._lists.undo(command.scope, command.who, now_ms)
+        own = self._lists.own()
+        self._desk.lay_lists(own)
+        took = _write_list(self._switchboard, write)
+        change = Change(now_ms, write.scope, own[write.scope], command.who, took)
+        self._desk.tell(Live("list", change))
+        return change
+
     def noted(self, owner: str, nonce: str) -> None:
         """The share probe of another indexer has come to us, which it shall know."""
         self._pen.note(partial(self._store.put_fact, share.fact_of(owner), nonce))
@@ -129,7 +142,7 @@ class Chores:
         if due_ms is None or now_ms < due_ms:
             return
         for write in self._lists.settle(now_ms):
-            took = write_list(self._switchboard, write)
+            took = _write_list(self._switchboard, write)
             log.info("%s rewritten on %s", write.scope, ", ".join(took) or "no broker")
             if write.broker is None:
                 self._desk.lay_lists(self._lists.own())
@@ -196,6 +209,6 @@ def _spared(what: str, work: Callable[..., Any], *values: Any) -> Any:
     return None
 
 
-def write_list(switchboard: Switchboard, write: Write) -> tuple[str, ...]:
+def _write_list(switchboard: Switchboard, write: Write) -> tuple[str, ...]:
     """Onto every broker, or the one that the Write names; the addresses that took it."""
     return switchboard.publish(write.scope, write.payload, retain=True, to=write.broker)

@@ -1,13 +1,12 @@
 """The indexer's loop: one thread owns all state, everything else sends it events.
 
-    brokers -> events -> inbox -> consumer -> committer -> acks on every broker
+    brokers -> events -> intake -> store, aside -> acks on every broker
                   \\-> presence, lists, share probes         page -> commands -> the same queue
 
-The committer has a thread of its own: while one commit is being stored the next is read, and the
-rest waits undecoded in the inbox. A store that is down, or hangs, is told at once on
-`indexer/<name>` and waited for: connections stay, nothing is acknowledged, nothing is lost. A turn
-handles what has come, hands over at most one commit, and does what is due; then the loop sleeps
-until the next thing is due.
+A store that is down, or hangs, is told at once on `indexer/<name>` and waited for: connections
+stay, nothing is acknowledged, nothing is lost, and only the intake asks the store, now and then.
+A turn handles what has come, hands over at most one commit, and does what is due; then the loop
+sleeps until the next thing is due.
 """
 
 import logging
@@ -22,15 +21,15 @@ from agent import wire
 from agent.connection import Closed, Crashed, Opened, Received, Refused, Subscribed
 from indexer import share
 from indexer.aside import Ended
-from indexer.chores import Chores, write_list
-from indexer.committer import Broken, Committer, NotStored, Stored
+from indexer.chores import Chores
+from indexer.committer import Broken, NotStored, Stored
 from indexer.config import Config
-from indexer.consume import Commit, Consumer
-from indexer.desk import Busy, Change, ChangeList, Desk, Health, Live, LookAt, UndoList
-from indexer.inbox import Inbox
+from indexer.consume import Commit
+from indexer.desk import Busy, ChangeList, Desk, Health, Live, LookAt, UndoList
+from indexer.intake import Intake
 from indexer.lines import Line
 from indexer.lists import ListRefused, Lists
-from indexer.patience import SLOW_S, Patience
+from indexer.patience import Patience
 from indexer.presence import Presence, waits_for_time
 from indexer.store import Store, StoreDown
 from indexer.switchboard import Switchboard
@@ -68,11 +67,16 @@ class Indexer:
         )
         self.store = store
         self.patience = Patience(random.Random())
-        self.inbox = Inbox()
-        self.consumer = Consumer(store.rows_a_put, config.keep_raw_ms, config.classic)
-        self.committer = Committer(store, self.events.put)
         self.presence = Presence(store.agents())
-        self.consumer.v1_agents |= self.presence.names
+        self.intake = Intake(
+            store,
+            config.keep_raw_ms,
+            config.classic,
+            self.events.put,
+            self.presence.heard,
+            self._publish,
+        )
+        self.intake.consumer.v1_agents |= self.presence.names
         self.lists = Lists(store)
         self.switchboard = Switchboard(config, self.events.put, random.Random())
         self.chores = Chores(
@@ -108,14 +112,15 @@ class Indexer:
         self._take_events(self._wake_s(time.monotonic()))
         now_s, now_ms = time.monotonic(), wall_ms()
         self.switchboard.turn(now_s, self.patience.down is None)
-        self._consume(now_s, now_ms)
+        self.intake.read(now_ms)
+        if self.patience.down is None:
+            self.intake.commit(now_ms)
         self._bound_inbox(now_s, now_ms)
         self._watch_store(now_s, now_ms)
         if now_s - self._announced_s >= ANNOUNCE_S:
             self._announce(now_ms)
-        if self.patience.down is None and self.committer.waited_s(now_s) < SLOW_S:
-            idle = not len(self.inbox) and not self.consumer.full
-            self._guarded(lambda: self.chores.turn(now_s, now_ms, idle))
+        if self.patience.down is None and not self.intake.slow(now_s):
+            self._guarded(lambda: self.chores.turn(now_s, now_ms, self.intake.idle))
         if now_s - self._laid_s >= TURN_S:
             self._laid_s = now_s
             self._bound_waiting(now_s, now_ms)
@@ -124,10 +129,8 @@ class Indexer:
     def _wake_s(self, now_s: float) -> float:
         dues: list[float | None] = [TURN_S, self.switchboard.due_s(now_s)]
         if self.patience.down is None:
-            dues.append(self.chores.due_s(now_s, wall_ms()))
-        if self._may_commit():
-            dues.append(self.consumer.due_s(now_s))
-        if not self.committer.working:
+            dues += [self.intake.due_s(now_s), self.chores.due_s(now_s, wall_ms())]
+        elif not self.intake.waits:
             dues.append(self.patience.due_s(now_s))
         return min(due_s for due_s in dues if due_s is not None)
 
@@ -165,9 +168,12 @@ class Indexer:
             case Ended():
                 self._guarded(event.settle)
             case Stored():
-                self._stored(event)
+                self.intake.answered(event)
+                if self.patience.down is not None:
+                    self._guarded(self._recover)
             case NotStored():
-                self._not_stored(event)
+                self.intake.answered(event)
+                self._store_down(event.reason)
             case Crashed() | Broken():
                 raise event.error
             case Stop():
@@ -181,7 +187,7 @@ class Indexer:
             return  # over a connection that was given up: its broker has it
         is_result = event.topic.startswith("ping/") and not event.topic.startswith("ping/_share/")
         if is_result and event.payload and not event.topic.endswith("/check"):
-            self.inbox.add(event)
+            self.intake.inbox.add(event)
             return
         if event.payload or event.topic.startswith(("watch", "rip/", "verdict/", "ping/")):
             self._guarded(lambda: self._told(event, line.address))
@@ -198,7 +204,7 @@ class Indexer:
         match message:
             case wire.About(agent, _):
                 self.presence.about(message, event.retain, now_ms)
-                self.consumer.v1_agents.add(agent)
+                self.intake.consumer.v1_agents.add(agent)
                 if not event.retain and waits_for_time(message):
                     self._tell_time(now_ms)
             case wire.Rip():
@@ -222,32 +228,6 @@ class Indexer:
 
     # --- results ---
 
-    def _consume(self, now_s: float, now_ms: int) -> None:
-        """Reads what is waiting into the open commit, and hands it over when it is due."""
-        self._read(now_s, now_ms)
-        if self._may_commit() and self.consumer.due_s(time.monotonic()) == 0.0:
-            self.committer.hand(self.consumer.close(), time.monotonic(), now_ms)
-            self._read(now_s, now_ms)
-
-    def _read(self, now_s: float, now_ms: int) -> None:
-        while len(self.inbox) and not self.consumer.full:
-            arrived = self.inbox.take()
-            agent = self.consumer.read(arrived, now_ms, now_s)
-            if agent is not None and not arrived.retain:
-                self.presence.heard(agent, now_ms)
-
-    def _may_commit(self) -> bool:
-        """While another commit is in flight the open one fills."""
-        return self.patience.down is None and self.committer.free
-
-    def _stored(self, event: Stored) -> None:
-        self.committer.ended(event)
-        if event.commit is not None:
-            self.consumer.stored(event.commit, event.put, time.monotonic())
-            self._publish(event.commit)
-        if self.patience.down is not None:
-            self._guarded(self._recover)
-
     def _publish(self, commit: Commit) -> None:
         """Of what is durable, and of nothing else: to the broker, then to the agents."""
         for arrived in commit.arrived:
@@ -258,11 +238,11 @@ class Indexer:
             self.desk.tell(Live("results", tuple(commit.results)))
 
     def _bound_inbox(self, now_s: float, now_ms: int) -> None:
-        fullest = self.inbox.fullest()
+        fullest = self.intake.inbox.fullest()
         if fullest is None:
             return
         line = self.switchboard.line_of(fullest.connection)
-        self.inbox.forget(fullest.connection)
+        self.intake.inbox.forget(fullest.connection)
         if line is not None:
             self._give_up(line, "it sends faster than the store takes", now_s, now_ms)
 
@@ -291,19 +271,13 @@ class Indexer:
             log.error("the store takes nothing: %s; waiting for it", reason)
             self._announce(wall_ms())
 
-    def _not_stored(self, event: NotStored) -> None:
-        self.committer.ended(event)
-        self._store_down(event.reason)
-
     def _watch_store(self, now_s: float, now_ms: int) -> None:
         """Asks again when it is time to; an answer that is owed for long is as good as none."""
-        if self.patience.waits(self.committer.waited_s(now_s)):
+        if self.patience.waits(self.intake.waited_s(now_s)):
             log.error("the store has not answered for a while; waiting for it")
             self._announce(now_ms)
-        if self.patience.due_s(now_s) == 0.0 and not self.committer.working:
-            self.committer.again(
-                now_s, now_ms, lambda: None if self.consumer.empty else self.consumer.close()
-            )
+        if self.patience.due_s(now_s) == 0.0 and not self.intake.waits:
+            self.intake.again(now_ms)
 
     def _recover(self) -> None:
         """It took what was in flight; what the page shows is read anew. StoreDown."""
@@ -330,38 +304,25 @@ class Indexer:
             command.answer.set_exception(_busy(self.patience.down))
             return
         try:
-            command.answer.set_result(self._change(command))
+            command.answer.set_result(self.chores.change_list(command, wall_ms()))
         except ListRefused as error:
             command.answer.set_exception(error)
         except StoreDown as error:
             command.answer.set_exception(_busy(str(error)))
             self._store_down(str(error))
 
-    def _change(self, command: ChangeList | UndoList) -> Change:
-        now_ms = wall_ms()
-        if isinstance(command, ChangeList):
-            write = self.lists.change(command.scope, command.text, command.who, now_ms)
-        else:
-            write = self.lists.undo(command.scope, command.who, now_ms)
-        own = self.lists.own()
-        self.desk.lay_lists(own)
-        took = write_list(self.switchboard, write)
-        change = Change(now_ms, write.scope, own[write.scope], command.who, took)
-        self.desk.tell(Live("list", change))
-        return change
-
     def _health(self, now_s: float, now_ms: int) -> Health:
         """Well means: the store takes results, and a broker is connected."""
-        lines, counts = self.switchboard.lines, self.consumer.counts
+        lines, counts = self.switchboard.lines, self.intake.consumer.counts
         facts = {
-            "store": self.patience.text(self.committer.waited_s(now_s)),
+            "store": self.patience.text(self.intake.waited_s(now_s)),
             "brokers": [
                 {"address": line.address, "connected": line.open, "reason": line.reason}
                 for line in lines
             ],
             "leading": self.chores.leader.leads(now_ms),
             "agents_here": self.presence.here(),
-            "inbox_bytes": self.inbox.waiting_bytes,
+            "inbox_bytes": self.intake.inbox.waiting_bytes,
             **counts._asdict(),
             "since": wire.rfc3339(self.started_ms),
         }
@@ -372,9 +333,10 @@ class Indexer:
 
     def _goodbye(self) -> None:
         """Finishes what was read, says goodbye; what is not stored stays with the brokers."""
-        self._finish_commits()
         now_ms = wall_ms()
-        if self.patience.down is None and self.committer.free:
+        if self.patience.down is None:
+            self.intake.finish(self.events, now_ms, _FINISH_S)
+        if self.patience.down is None and self.intake.ended:
             self._guarded(lambda: self.chores.finish(now_ms))
         facts = {"online": False, "time": wire.rfc3339(now_ms)}
         self.switchboard.keep(wire.indexer_topic(self.config.name), wire.encode_json(facts))
@@ -382,21 +344,6 @@ class Indexer:
         while self.switchboard.waiting() and time.monotonic() < end_s:
             time.sleep(0.01)
         self.switchboard.end()
-
-    def _finish_commits(self) -> None:
-        """The one in flight, and then the open one; a store that is slow or down ends it."""
-        end_s = time.monotonic() + _FINISH_S
-        while self.patience.down is None:
-            if self.committer.free:
-                if self.consumer.empty:
-                    return
-                self.committer.hand(self.consumer.close(), time.monotonic(), wall_ms())
-            try:
-                event = self.events.get(timeout=max(0.0, end_s - time.monotonic()))
-            except queue.Empty:
-                return
-            if isinstance(event, Stored | NotStored | Broken):
-                self._handle(event)
 
 
 def _busy(reason: str) -> Busy:

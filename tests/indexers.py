@@ -194,6 +194,7 @@ class Flaky:
     def __init__(self, store: Store) -> None:
         self.real = store
         self.down = False
+        self.refused: list[str] = []  # the calls that came while it was down
 
     def __getattr__(self, name: str) -> Any:
         work = getattr(self.real, name)
@@ -202,6 +203,7 @@ class Flaky:
     def _unless_down(self, work: Callable[..., Any]) -> Callable[..., Any]:
         def done(*args: Any, **named: Any) -> Any:
             if self.down:
+                self.refused.append(work.__name__)
                 raise StoreDown("it was switched off")
             return work(*args, **named)
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -353,7 +354,7 @@ def test_a_check_and_a_share_probe_are_no_results(mosquitto: Any, tmp_path: Path
         client.send(result(1))
         client.wait_confirmed([1])
         assert store.dead() == []
-        assert indexer.consumer.counts.dead_letters == 0
+        assert indexer.intake.consumer.counts.dead_letters == 0
 
 
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
@@ -412,6 +413,37 @@ def test_a_store_that_is_down_is_told_waited_for_and_nothing_is_lost(
             wait_for(lambda: indexer.desk.healthz().ok, what="healthz to be well again")
 
 
+def test_a_store_that_is_down_is_asked_now_and_then_and_by_nothing_else(
+    mosquitto: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexer.patience.FIRST_S", 0.1)
+    monkeypatch.setattr("indexer.chores.PRESENCE_S", 0.01)
+    monkeypatch.setattr("indexer.chores.LEASE_S", 0.01)
+    monkeypatch.setattr("indexer.chores.ADVISE_S", 0.01)
+    monkeypatch.setattr("indexer.leader.RENEW_MS", 10)
+    port = mosquitto().port
+    with sqlite(tmp_path / "s.db") as real:
+        store = Flaky(real)
+        with (
+            running(settings(port, share="g"), store) as indexer,  # type: ignore[arg-type]
+            Client(port, "ack/+", "indexer/+") as client,
+        ):
+            client.wait_online()
+            store.down = True
+            client.wait_online(False)
+            time.sleep(0.2)  # what was under way aside has found it down as well
+            store.refused.clear()
+            client.send(result(1))
+            client.publish("ping/_share/indexer-x.00c0ffee", b"")
+            client.publish("watch", "voila.fr", retain=True)
+            with pytest.raises(Busy):
+                indexer.desk.change_list("watch", "yahoo.cn", "ann")
+            wait_for(lambda: len(store.refused) >= 4, what="a few questions")
+            assert set(store.refused) == {"check"}
+            store.down = False
+            client.wait_confirmed([1])
+
+
 def test_a_store_that_takes_a_check_but_no_results_is_down_all_the_time(
     mosquitto: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -458,7 +490,9 @@ def test_while_a_put_hangs_the_loop_turns_reads_on_and_says_that_it_waits(
             assert store.waiting.wait(10)
             client.send(*(result(seq) for seq in range(2, 801)))
             client.wait_online(False)
-            wait_for(lambda: indexer.consumer.full and len(indexer.inbox), what="a full commit")
+            wait_for(
+                lambda: not indexer.intake.idle and len(indexer.intake.inbox), what="a full commit"
+            )
             told = indexer.desk.healthz()
             assert not told.ok and "has not answered for" in told.facts["store"]
             with pytest.raises(Busy):
@@ -543,7 +577,7 @@ def test_a_full_inbox_gives_up_the_connection_and_nothing_is_lost(
                 lambda: "faster" in (indexer.switchboard.lines[0].reason or ""),
                 what="the connection to be given up",
             )
-            assert indexer.inbox.waiting_bytes <= 100_000
+            assert indexer.intake.inbox.waiting_bytes <= 100_000
             monkeypatch.setattr(inbox, "LIMIT_BYTES", 64 * 1024 * 1024)
             store.down = False
             client.wait_confirmed(range(1, 2001))
@@ -584,7 +618,7 @@ def test_two_indexers_on_one_store_read_all_and_store_it_once(
         client.wait_online(name="indexer-two")
         client.send(*(result(seq) for seq in range(1, 101)))
         client.wait_confirmed(range(1, 101))
-        counts = (first.consumer, second.consumer)
+        counts = (first.intake.consumer, second.intake.consumer)
         wait_for(lambda: sum(one.counts.results + one.counts.known for one in counts) == 200)
         assert sum(one.counts.results for one in counts) == 100
         assert seqs(one) == list(range(1, 101))

@@ -95,7 +95,7 @@ def test_two_members_on_mosquitto_share_the_work(mosquitto: Any, tmp_path: Path)
         client.send(*(result(seq) for seq in range(1, 201)))
         client.wait_confirmed(range(1, 201))
         assert seqs(one) == list(range(1, 201))
-        counts = [indexer.consumer.counts for indexer in (first, second)]
+        counts = [indexer.intake.consumer.counts for indexer in (first, second)]
         assert sum(count.results + count.known for count in counts) == 200
         assert all(count.results for count in counts)
 
