@@ -123,13 +123,13 @@ class Agent:
         self._of: dict[int, Message] = {}
         self._begun_ms = time.time_ns() // 1_000_000
 
-    def next(self) -> Message | None:
-        """Something new, if there is any and the window has room."""
+    def next(self, measured: int) -> Message | None:
+        """Something new of what is measured, if there is any and the window has room."""
         room = WINDOW_BATCHES if self.batched else WINDOW_SINGLES
-        if self.made == self.results or len(self.messages) >= room:
+        if self.made >= measured or len(self.messages) >= room:
             return None
         if self.batched:
-            count = min(BATCH_ROWS, self.results - self.made)
+            count = min(BATCH_ROWS, measured - self.made)
             seqs = range(self.made + 1, self.made + count + 1)
             payload, count = wire.encode_batch([self._result(seq) for seq in seqs])
             message = Message(wire.batch_topic(self.name), payload, seqs[:count])
@@ -183,9 +183,18 @@ class Counts:
 
 
 class ClosedLoop:
-    """Some agents, spread over these brokers, driven by a thread of their own."""
+    """Some agents, spread over these brokers, driven by a thread of their own.
 
-    def __init__(self, ports: Sequence[int], results: int, agents: int = 20) -> None:
+    All is measured at the start, or so many a second until they hurry.
+    """
+
+    def __init__(
+        self,
+        ports: Sequence[int],
+        results: int,
+        agents: int = 20,
+        measured_a_second: float | None = None,
+    ) -> None:
         share, rest = divmod(results, agents)
         self.results = results
         self.agents = [Agent(number, share + (number < rest)) for number in range(agents)]
@@ -194,6 +203,8 @@ class ClosedLoop:
         self._online: dict[str, bool] = {}
         self._named = {agent.name: agent for agent in self.agents}
         self._links = [Link(port, "agents", ("ack/+", "indexer/+")) for port in ports]
+        self._rate = None if measured_a_second is None else measured_a_second / agents
+        self._begun_s = time.monotonic()
         self._ends = threading.Event()
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._guarded, name="agents")
@@ -207,6 +218,10 @@ class ClosedLoop:
         self._thread.join()
         for link in self._links:
             link.close()
+
+    def hurry(self) -> None:
+        """What is not measured yet, is now."""
+        self._rate = None
 
     @property
     def confirmed(self) -> int:
@@ -259,16 +274,22 @@ class ClosedLoop:
         now_s = time.monotonic()
         for number, agent in enumerate(self.agents):
             link = self._links[number % len(self._links)]
-            while (message := agent.next()) is not None:
+            while (message := agent.next(self._measured(agent, now_s))) is not None:
                 self._publish(link, message, now_s)
             if any(self._online.values()):
                 for message in agent.messages:
                     if now_s - message.sent_s > AGAIN_S:
                         self.counts.sent_again += 1
                         self._publish(link, message, now_s)
-        for link in select.select(self._links, [], [], 0.5)[0]:
+        for link in select.select(self._links, [], [], 0.1)[0]:
             for topic, payload in link.arrived():
                 self._take(topic, payload)
+
+    def _measured(self, agent: Agent, now_s: float) -> int:
+        rate = self._rate
+        if rate is None:
+            return agent.results
+        return min(agent.results, int((now_s - self._begun_s) * rate))
 
     def _publish(self, link: Link, message: Message, now_s: float) -> None:
         link.publish(message.topic, message.payload)

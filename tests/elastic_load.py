@@ -45,7 +45,7 @@ BROKER_CONF = (
     "max_queued_messages 20000",
     "message_size_limit 131072",
 )
-QUIET_S = 12.0
+QUIET_S = 10.0
 
 
 class Outcome(NamedTuple):
@@ -109,13 +109,14 @@ def address_of(nodes: Sequence[Engine], key_file: Path | None = None, more: str 
 
 
 def broken(
-    bed: Bed, loop: ClosedLoop, faults: Sequence[Fault], say: Callable[[str], None]
+    bed: Bed, loop: ClosedLoop, faults: Sequence[Fault], say: Callable[[str], None], between: int
 ) -> Outcome:
-    """All the faults, spread over the load; then everything is counted."""
+    """All the faults, with so many confirmed results between; then everything is counted."""
     begun_s = time.monotonic()
-    for number, fault in enumerate(faults):
-        loop.wait_confirmed(loop.results * (number + 1) // (len(faults) + 1))
+    for fault in faults:
+        loop.wait_confirmed(loop.confirmed + between)
         _one(bed, loop, fault, begun_s, say)
+    loop.hurry()
     loop.wait_confirmed(loop.results)
     took_s = time.monotonic() - begun_s
     say(f"{took_s:6.1f} s  all {loop.results} results are confirmed")
@@ -158,7 +159,7 @@ def faults(folder: Path, results: int, say: Callable[[str], None], _rng: random.
             guarded_bed(folder, engine, broker) as bed,
             ClosedLoop([broker.port], results) as loop,
         ):
-            return broken(bed, loop, elastic_faults.ALL, say)
+            return broken(bed, loop, elastic_faults.ALL, say, results // 20)
     finally:
         broker.kill()
 
@@ -175,7 +176,7 @@ def nodes(folder: Path, results: int, say: Callable[[str], None], rng: random.Ra
     steps = elastic_faults.one_of_three(cluster[victim], f"node {victim}")
     try:
         with ClosedLoop([broker.port], results) as loop:
-            return broken(bed, loop, steps, say)
+            return broken(bed, loop, steps, say, results // 5)
     finally:
         indexer.kill()
         broker.kill()
@@ -216,7 +217,7 @@ def _shared(
             indexer.wait_shares(len(ports), delivers)
         say(f"  every indexer has found that shares {'deliver' if delivers else 'do not'}")
         with ClosedLoop(ports, results) as loop:
-            return broken(bed, loop, elastic_faults.two_die(rng), say)
+            return broken(bed, loop, elastic_faults.two_die(rng), say, results // 5)
     finally:
         for indexer in indexers:
             indexer.kill()

@@ -22,7 +22,9 @@ from tests.elastic_load import BROKER_CONF, PREFIX, broken, guarded_bed, guarded
 from tests.engine import Engine
 from tests.indexers import now_ms, result
 
-_RESULTS = 12_000
+_RESULTS = 8_000
+_BETWEEN = 300
+_MEASURED_A_SECOND = 150  # so that there is load all the time
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +44,9 @@ def all_in_once_each(
         broker = mosquitto(*BROKER_CONF)
         with (
             guarded_bed(tmp_path, engine, broker) as bed,
-            ClosedLoop([broker.port], _RESULTS) as loop,
+            ClosedLoop([broker.port], _RESULTS, measured_a_second=_MEASURED_A_SECOND) as loop,
         ):
-            print(broken(bed, loop, faults, print))
+            print(broken(bed, loop, faults, print, _BETWEEN))
 
     yield tried
     stores.drop(engine, f"prefix={PREFIX}")
@@ -62,7 +64,7 @@ def test_it_has_no_room_no_time_and_another_key(
     all_in_once_each(
         [
             elastic_faults.crowded(5),
-            elastic_faults.FLOODED,
+            elastic_faults.blocked("read_only_allow_delete"),  # as when its disk is full
             elastic_faults.NEW_KEY,
             elastic_faults.blocked("read_only"),
         ]
