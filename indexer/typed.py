@@ -12,6 +12,7 @@ from indexer.elastic.address import is_engine
 from indexer.store import Store
 from indexer.stores import open_store, takes_prefix, with_prefix
 
+_FAMILIES = ("results-*", "rollups-*", "unsynced", "verdicts", "agents", "watches", "dead", "state")
 FORMATS = ("ndjson", "csv", "parquet")
 _UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
@@ -37,14 +38,16 @@ def _file_of(text: str) -> str | None:
 
 
 def _check_indices(text: str, option: str) -> None:
-    from indexer.elastic.engine import Engine, Refusal
+    """They are there; and all is found in them that others have written until now."""
+    from indexer.elastic.engine import Engine, Refusal, check_files
 
     where = address.parse(text)
+    check_files(where)
     engine = Engine(where)
-    names = ",".join(f"{where.prefix}-{family}" for family in ("results-*", "rollups-*", "state"))
-    path = f"/{names}/_search?size=0&ignore_unavailable=true&allow_no_indices=true"
+    names = ",".join(f"{where.prefix}-{family}" for family in _FAMILIES)
+    path = f"/{names}/_refresh?ignore_unavailable=true&allow_no_indices=true"
     try:
-        found = engine.ask("POST", path, {})
+        found = engine.ask("POST", path, timeout_s=60)
     except Refusal:
         return  # opening the store says it better
     finally:

@@ -13,19 +13,22 @@ import tempfile
 import termios
 import threading
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.wire import Result
-from indexer import calm, cli, copy
+from agent.wire import Result, rfc3339
+from indexer import calm, cli, copy, typed
 from indexer.copy import ALWAYS_MS, Copy, note_of
 from indexer.copy_shown import Shown
 from indexer.leader import LEASE
 from indexer.store import AgentRecord, Dead, Store, StoreDown
 from indexer.store_sqlite import SqliteStore
+from tests import engines, stores
+from tests.engines import Engine
 from tests.servers import wait_for
 from tests.store_bed import fast_parent
 from tests.test_store_interface import DAY_MS, HOUR_MS, NOW_MS, everything, result, settle, week
@@ -53,7 +56,9 @@ def fill(store: Store) -> None:
     for at_ms, text in ((5, "a"), (6, None), (6, "a b"), (7, "b")):
         store.put_watch(at_ms, "watch", text, "ann")
     store.put_watch(9, "watch/box", "c", "bob")
-    store.put_dead([Dead(NOW_MS - n, "ping/box", bytes([n, 255]), "not JSON") for n in range(3)])
+    store.put_dead(
+        [Dead(NOW_MS - 2 + n, "ping/box", bytes([n, 255]), "not JSON") for n in range(3)]
+    )
     for n in range(40):
         store.put_verdict(NOW_MS - n // 14, f"t{n}", {"word": "me", "n": n})
     store.put_fact("salt", "0123")
@@ -399,3 +404,176 @@ def test_a_terminal_sees_how_far_it_is(source: SqliteStore, to: SqliteStore):
     assert done.returncode == 0
     assert "results 100%" in seen and f"{len(everything(source))} to 2" in seen
     assert "roll-ups" in seen
+
+
+# --- to and from an engine ----------------------------------------------------------------------
+
+
+@pytest.fixture(params=["elasticsearch", "opensearch"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    found: Engine = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture
+def indices(engine: Engine, tmp_path: Path) -> Iterator[str]:
+    """The address of a store in the engine."""
+    text = stores.address(engine, tmp_path)
+    yield text
+    stores.drop(engine, text)
+
+
+def test_to_an_engine_and_back_everything_is_as_it_was(
+    source: SqliteStore, to: SqliteStore, indices: str, capsys: pytest.CaptureFixture[str]
+):
+    fill(source)
+    there = ["copy", "--from", f"sqlite:{source.path}", "--to", indices]
+    results = len(everything(source))
+    for new, old in ((results, 0), (0, results)):
+        assert cli.main(there) == 0
+        out = capsys.readouterr().out
+        assert f"results: {new} copied, {old} were there already, 0 too old, 0 refused" in out
+    in_engine = typed.existing(indices)
+    assert contents(in_engine) == contents(source)
+    in_engine.close()
+    assert cli.main(["copy", "--from", indices, "--to", f"sqlite:{to.path}"]) == 0
+    assert f"results: {results} copied" in capsys.readouterr().out
+    assert contents(to) == contents(source)
+
+
+def test_the_commands_read_an_engine_too(
+    source: SqliteStore, indices: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    address, _, prefix = indices.rpartition("prefix=")
+    words = ["--store", address.rstrip("?&"), "--index-prefix", prefix]
+    for command in (["verdict", "voila.fr"], ["export"], ["replay"]):
+        assert cli.main([*command, *words]) == 2
+        assert f"there are no indices {prefix}-*" in capsys.readouterr().err
+    source.put([result(1)], NOW_MS)
+    source.put_dead([Dead(NOW_MS, "ping/box", b"x", "not JSON")])
+    begin = ["copy", "--from", f"sqlite:{source.path}", "--quiet"]
+    assert cli.main([*begin, "--to", address.rstrip("?&"), "--index-prefix", prefix]) == 0
+    assert cli.main(["verdict", "voila.fr", *words]) == 2
+    assert "voila.fr is on no list" in capsys.readouterr().err
+    assert cli.main(["export", "--out", str(tmp_path / "all.csv"), *words]) == 0
+    assert "1 results" in capsys.readouterr().err
+    assert cli.main(["replay", *words]) == 0
+    assert "1 dead letters" in capsys.readouterr().out
+
+
+@pytest.mark.timeout(400)
+def test_an_engine_that_is_killed_in_the_middle_and_comes_back_loses_nothing(
+    many: SqliteStore, to: SqliteStore, tmp_path: Path
+):
+    engine = engines.elasticsearch(tmp_path / "killed", quick=True)
+    indices = f"elasticsearch:{engine.url}"
+    there = started(["copy", "--from", f"sqlite:{many.path}", "--to", indices])
+    path = "/swarming-results-*/_count?ignore_unavailable=true"
+    wait_for(lambda: (engine.ask("GET", path)[1] or {}).get("count", 0) > 1000, what="results")
+    engine.kill()
+    engine.start()
+    out, err = there.communicate(timeout=150)
+    assert there.returncode == 0, err
+    assert "0 too old, 0 refused" in out
+    back = started(["copy", "--from", indices, "--to", f"sqlite:{to.path}"])
+    wait_for(lambda: next(to.results(*ALWAYS_MS, agent="many"), None), what="results")
+    engine.kill()
+    engine.start()
+    out, err = back.communicate(timeout=150)
+    engine.end()
+    assert back.returncode == 0, err
+    assert "waiting for it" in err
+    assert f"results: {len(everything(many))} copied, 0 were there already" in out
+    assert contents(to) == contents(many)
+
+
+# --- an old swarm -------------------------------------------------------------------------------
+
+OLD = {"agent": "bob", "target": "voila.fr", "min": 10.1, "avg": 12.2, "max": 15.3, "stddev": 1.4}
+DAYS = ("2016.04.30", "2016.05.01", "2016.05.02")
+
+
+@pytest.fixture
+def logstash(engine: Engine) -> Iterator[str]:
+    """The address of an old swarm's indices, as Logstash made them: mappings guessed from what
+    came, numbers now and then as text; some documents are no pings."""
+    name = f"logstash{uuid.uuid4().hex[:8]}"
+    lines: list[Any] = []
+    for number in range(90):
+        day = DAYS[number % 3]
+        at = f"{day.replace('.', '-')}T12:{number // 6:02}:00.{number // 30}00Z"  # many at once
+        loss: Any = [0, "10.0", 100][number % 3]
+        facts = OLD | {"@timestamp": at, "@version": "1", "loss": loss, "host": "h"}
+        if loss == 100:
+            facts |= {"min": None, "avg": None, "max": None, "stddev": None}
+        lines += [{"index": {"_index": f"{name}-{day}", "_id": f"A{number}"}}, facts]
+    strange = [{"agent": "bob"}, {"message": "hello", "@timestamp": "2016-05-01T00:00:00Z"}]
+    for facts in strange:
+        lines += [{"index": {"_index": f"{name}-{DAYS[1]}"}}, facts]
+    status, answer = engine.ask("POST", "/_bulk?refresh=true", lines)
+    assert status == 200 and not answer["errors"]
+    scheme = "elasticsearch" if engine.ca else "opensearch"
+    yield f"{scheme}:{engine.url}/{name}-*"
+    for day in DAYS:
+        engine.ask("DELETE", f"/{name}-{day}")
+
+
+@pytest.fixture
+def old(engine: Engine, logstash: str, tmp_path: Path) -> str:
+    """The same with what lets a reader in."""
+    if engine.ca is None:
+        return logstash
+    key = tmp_path / "reader.key"
+    key.write_text(engine.api_key([], [logstash.rpartition("/")[2]], ["read"]))
+    return f"{logstash}?ca={engine.ca}&api_key={key}"
+
+
+@pytest.mark.parametrize("page", [7, 2000])
+def test_the_indices_of_an_old_swarm_become_classic_results(
+    old: str,
+    to: SqliteStore,
+    page: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
+    monkeypatch.setattr("indexer.old_swarm.PAGE", page)
+    for new, known in ((90, 0), (0, 90)):
+        assert cli.main(["copy", "--from", old, "--to", f"sqlite:{to.path}"]) == 0
+        out, err = capsys.readouterr()
+        assert f"results: {new} copied, {known} were there already" in out
+        assert "documents that are no results: 2, for example" in out
+        assert err == ""
+    found = everything(to)
+    assert len(found) == 90
+    assert {each.clock for each in found} == {"unknown"}
+    assert {each.body["loss_pct"] for each in found} == {0.0, 10.0, 100.0}
+    assert {each.body["ok"] for each in found if each.body["loss_pct"] == 100} == {False}
+    first = found[0]
+    assert rfc3339(first.time_ms) == "2016-04-30T12:00:00.000Z"
+    assert first.body == {
+        "kind": "icmp", "target": "voila.fr", "classic": True, "ok": True, "error": None,
+        "loss_pct": 0.0, "rtt_ms": {"min": 10.1, "avg": 12.2, "max": 15.3, "stddev": 1.4},
+    }  # fmt: skip
+    assert sum(each.count for each in to.buckets(0, NOW_MS, 86400)) == 90
+
+
+def test_a_range_of_an_old_swarm(old: str, to: SqliteStore):
+    words = ["copy", "--from", old, "--to", f"sqlite:{to.path}", "--quiet"]
+    assert cli.main([*words, "--since", "2016-05-01", "--until", "2016-05-02"]) == 0
+    assert {rfc3339(each.time_ms)[:10] for each in everything(to)} == {"2016-05-01"}
+    assert len(everything(to)) == 30
+
+
+def test_an_old_swarm_that_is_not_there_is_one_line_and_exit_2(
+    engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    scheme, more = "opensearch", ""
+    if engine.ca is not None:
+        key = tmp_path / "reader.key"
+        key.write_text(engine.api_key([], ["nothing-*"], ["read"]))
+        scheme, more = "elasticsearch", f"?ca={engine.ca}&api_key={key}"
+    begin = f"{scheme}:{engine.url}/nothing-*{more}"
+    assert cli.main(["copy", "--from", begin, "--to", f"sqlite:{tmp_path / 'x.db'}"]) == 2
+    err = capsys.readouterr().err
+    assert len(err.splitlines()) == 1 and "there are no indices nothing-*" in err
+    assert not (tmp_path / "x.db").exists()

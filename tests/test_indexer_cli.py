@@ -68,6 +68,14 @@ def store(tmp_path: Path) -> str:
         (["export", "--format", "xml"], "ndjson"),
         (["backup"], "FILE"),
         (["export", "--out", "x.xlsx"], "--format is ndjson, csv, parquet"),
+        (["localhost", "--index-prefix", "x", "--store", "sqlite:s"], "--index-prefix is for"),
+        (["verdict", "t", "--index-prefix", "x", "--store", "sqlite:s"], "--index-prefix is for"),
+        (["export", "--index-prefix", "a", "--store", "opensearch:http://h?prefix=b"], "another"),
+        (["replay", "--index-prefix", "A B", "--store", "opensearch:http://h"], "prefix 'A B'"),
+        (["backup", "--store", "elasticsearch:https://h:9200", "f.db"], "--to sqlite:FILE"),
+        (["verdict", "t", "--store", "elasticsearch:https://u:secret@h"], "no secret"),
+        (["copy", "--from", "sqlite:x"], "--to"),
+        (["dashboards"], "--install"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_2(
@@ -113,6 +121,21 @@ def test_a_file_with_a_strange_setting_is_refused(
     file.write_text('brokers = ["b1"]\nkepe = 10\n')
     code, _, err = said(capsys, "run", "--config", str(file))
     assert code == 2 and "kepe" in err
+
+
+@pytest.mark.parametrize("days", ["400", "400d", 400])
+def test_days_are_kept_with_and_without_their_unit(days: str | int) -> None:
+    flags = cli._parser().parse_args(["run", "b1", "--keep", str(days)])
+    assert config.from_flags(flags, {}).keep_raw_ms == 400 * config.DAY_MS
+
+
+def test_an_index_prefix_becomes_part_of_the_stores_address() -> None:
+    words = ["run", "b1", "--store", "opensearch:http://h:9200?shards=2", "--index-prefix", "p"]
+    flags = cli._parser().parse_args(words)
+    assert config.from_flags(flags, {}).store == "opensearch:http://h:9200?shards=2&prefix=p"
+    found = {"SWARMING_INDEXER_STORE": "opensearch:http://h", "SWARMING_INDEXER_INDEX_PREFIX": "q"}
+    flags = cli._parser().parse_args(["run", "b1"])
+    assert config.from_flags(flags, found).store == "opensearch:http://h?prefix=q"
 
 
 @pytest.mark.parametrize("host", ["box", "Bücher.local", "a" * 100, ""])
@@ -223,16 +246,31 @@ def test_backup_blames_the_file_and_writes_over_none_unless_told(
         assert seqs(copy) == [1, 2]
 
 
-def test_without_its_extra_it_names_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("absent", "words", "extra"),
+    [
+        ("uvicorn", ["localhost", "--store", "sqlite:unused.db"], "indexer"),
+        ("tqdm", ["copy", "--from", "sqlite:a.db", "--to", "sqlite:b.db"], "indexer"),
+        ("orjson", ["export", "--store", "elasticsearch:http://127.0.0.1:1"], "elastic"),
+        ("elasticsearch", ["verdict", "t", "--store", "elasticsearch:http://h"], "elastic"),
+        ("opensearchpy", ["copy", "--from", "opensearch:http://h/l-*", "--to", "sqlite:b.db"],
+         "elastic"),
+        ("opensearchpy", ["localhost", "--listen", "off", "--store", "opensearch:http://h"],
+         "elastic"),
+    ],
+)  # fmt: skip
+def test_without_its_extra_it_names_it(
+    absent: str, words: list[str], extra: str, tmp_path: Path
+) -> None:
     code = (
-        "import sys; sys.modules['uvicorn'] = None; from indexer import cli;"
-        "sys.exit(cli.main(['localhost', '--store', 'sqlite:unused.db']))"
+        f"import sys; sys.modules[{absent!r}] = None; from indexer import cli;"
+        f"sys.exit(cli.main({words!r}))"
     )
     command = [sys.executable, "-c", code]
     environ = os.environ | {"PYTHONPATH": str(ROOT)}
     ran = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True)
     assert (ran.returncode, len(ran.stderr.splitlines())) == (2, 1)
-    assert "pip install '.[indexer]'" in ran.stderr
+    assert f"pip install '.[{extra}]'" in ran.stderr
     assert os.listdir(tmp_path) == []
 
 
