@@ -31,7 +31,7 @@ ROLLUP_S = 60.0
 ROLLUP_CHUNK = 500
 RETAIN_S = 3600.0
 _SOON_S = 0.02  # what is due but has to wait is looked at again after this
-_PATIENCE = 10  # judging may take a tenth of the time
+_PATIENCE = 10  # judging may take a tenth of the time, and so may roll-ups
 
 log = logging.getLogger("swarming.chores")
 
@@ -177,8 +177,9 @@ class Chores:
             self._rolling.start(work, self._rolled)
 
     def _rolled(self, left: int | None, took_s: float) -> None:
-        """With more to do, results have as much time in between as this took."""
-        self._roll_s = time.monotonic() + (took_s if left else ROLLUP_S)
+        """With more to do, results have as much time in between as this took; else much more."""
+        pause_s = took_s if left else max(ROLLUP_S, took_s * _PATIENCE)
+        self._roll_s = time.monotonic() + pause_s
 
     def _retain(self, now_ms: int) -> None:
         if not self._retaining.busy:
