@@ -62,13 +62,13 @@ def test_only_who_leads_rolls_up_and_drops(tmp_path: Path) -> None:
         assert store.rollup(now, 0) == 0 and seqs(store) == [2]
 
 
-def test_with_more_to_roll_up_results_have_as_much_time_in_between(tmp_path: Path) -> None:
+def test_with_more_to_roll_up_results_have_as_much_time_in_between_else_much_more(tmp_path: Path) -> None:
     with sqlite(tmp_path / "s.db") as store:
         chores = Indexer(settings(), store).chores
         assert chores.leader.renew(now_ms())
         begun_s = time.monotonic()
-        for left, pause_s in ((1, 7.0), (0, ROLLUP_S)):
-            chores._rolled(left, 7.0)
+        for left, took_s, pause_s in ((1, 7.0, 7.0), (0, 1.0, ROLLUP_S), (0, 20.0, 200.0)):
+            chores._rolled(left, took_s)
             assert chores.due_s(begun_s, now_ms()) == pytest.approx(pause_s, abs=1.0)
 
 
