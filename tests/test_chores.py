@@ -62,7 +62,7 @@ def test_only_who_leads_rolls_up_and_drops(tmp_path: Path) -> None:
         assert store.rollup(now, 0) == 0 and seqs(store) == [2]
 
 
-def test_with_more_to_roll_up_results_have_as_much_time_in_between_else_much_more(tmp_path: Path) -> None:
+def test_with_more_to_roll_up_results_have_as_much_time_else_much_more(tmp_path: Path) -> None:
     with sqlite(tmp_path / "s.db") as store:
         chores = Indexer(settings(), store).chores
         assert chores.leader.renew(now_ms())
