@@ -9,7 +9,7 @@ from tqdm import tqdm
 from agent.wire import rfc3339
 from indexer.store import StoreDown
 
-_BY_TIME = "{desc} {percentage:3.0f}%|{bar}| {postfix} [{elapsed}<{remaining}]"
+_BY_TIME = "{desc} {percentage:3.0f}%|{bar}| [{elapsed}<{remaining}]"
 
 
 class Shown:
@@ -60,7 +60,7 @@ class Shown:
             def show(at_ms: int, more: int) -> None:
                 nonlocal count
                 count += more
-                bar.set_postfix_str(f"{count} to {rfc3339(at_ms)[:10]}", refresh=False)
+                bar.set_description_str(f"{count} results to {rfc3339(at_ms)[:10]}", refresh=False)
                 bar.update(max(0, at_ms - first_ms - bar.n))
 
             yield show

@@ -402,7 +402,7 @@ def test_a_terminal_sees_how_far_it_is(source: SqliteStore, to: SqliteStore):
     seen = os.read(ours, 65536).decode()
     os.close(ours)
     assert done.returncode == 0
-    assert "results 100%" in seen and f"{len(everything(source))} to 2" in seen
+    assert f"{len(everything(source))} results to 2" in seen and " 100%|" in seen
     assert "roll-ups" in seen
 
 
