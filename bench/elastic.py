@@ -228,9 +228,17 @@ def disk(engine: engines.Engine) -> str:
 
 
 def size(engine: engines.Engine, indices: str) -> int:
+    """Bytes that are searched, when each index is one piece; files of older pieces may linger."""
     ask(engine, "POST", f"/{indices}/_forcemerge?max_num_segments=1&flush=true")
-    path = f"/{indices}/_stats/store?filter_path=_all.primaries.store.size_in_bytes"
-    return int(ask(engine, "GET", path)["_all"]["primaries"]["store"]["size_in_bytes"])
+    ask(engine, "POST", f"/{indices}/_refresh")
+    found = ask(engine, "GET", f"/{indices}/_segments")["indices"]
+    return sum(
+        int(segment["size_in_bytes"])
+        for index in found.values()
+        for copies in index["shards"].values()
+        for segment in copies[0]["segments"].values()
+        if segment["search"]
+    )
 
 
 def median(found: list[Figures]) -> Figures:
