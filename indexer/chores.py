@@ -159,8 +159,12 @@ class Chores:
 
     def _judged(self, advice: Advice | None, took_s: float) -> None:
         """Publishes what is new in the advice, if we still lead."""
-        self._judge_s = time.monotonic() + max(ADVISE_S, took_s * _PATIENCE)
+        pause_s = max(ADVISE_S, took_s * _PATIENCE)
+        self._judge_s = time.monotonic() + pause_s
         now_ms = time.time_ns() // 1_000_000
+        if advice is not None and advice.picture is not None:
+            until_ms = now_ms + round(1000 * (pause_s + 2 * took_s))  # the next one is there
+            self._desk.lay_picture(advice.picture, until_ms)
         if advice is None or not self.leader.leads(now_ms):
             return
         for message in self.leader.say(advice, self._desk.verdicts(), now_ms):

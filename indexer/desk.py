@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from agent import wire
 from indexer.lists import ListRefused
+from indexer.verdict import Picture
 
 __all__ = [
     "BrokerState", "Busy", "Change", "ChangeList", "Desk", "Health", "ListRefused", "Live",
@@ -107,6 +108,7 @@ class Desk:
         self._verdicts: dict[str, wire.Verdict] = {}
         self._health = Health(False, {"store": "not asked yet"})
         self._turned_ms = 0
+        self._picture: tuple[Picture | None, int] = (None, 0)
 
     # --- for the page ---
 
@@ -136,6 +138,11 @@ class Desk:
         """The newest verdict on each target that is on a broker."""
         return self._verdicts
 
+    def picture(self, now_ms: int) -> Picture | None:
+        """What the verdicts were read off last, if we lead and it is not too old."""
+        picture, until_ms = self._picture
+        return picture if now_ms < until_ms else None
+
     def live(self, post: Callable[[Live], None]) -> Callable[[], None]:
         """Calls post on the loop's thread for all that happens, until the answer is called."""
         self._listeners = (*self._listeners, post)
@@ -164,6 +171,9 @@ class Desk:
 
     def lay_lists(self, lists: dict[str, str | None]) -> None:
         self._lists = lists
+
+    def lay_picture(self, picture: Picture, until_ms: int) -> None:
+        self._picture = picture, until_ms
 
     def lay_verdict(self, found: wire.Verdict) -> None:
         """A verdict without facts is one that was taken back."""

@@ -22,6 +22,7 @@ SWARM_CHANGE_MS = 60_000
 LOOK_MS = 240_000  # agents believe a look for five minutes
 VERDICT_MS = 60_000  # numbers alone are told again at most so often
 ASKED_MS = 300_000
+REMEMBERED_MS = 86_400_000  # an agent that was not heard of for a day is not part of now
 _MAX_LOOK = 3
 _SALT_BYTES = 16
 
@@ -33,6 +34,7 @@ class Advice(NamedTuple):
     salt: str
     doubtful: tuple[str, ...]
     verdicts: dict[str, dict[str, Any]]
+    picture: verdict.Picture | None = None  # what it was read off, for whoever wants more of it
 
 
 class Message(NamedTuple):
@@ -52,13 +54,15 @@ def advise(store: Store, now_ms: int, baselines: verdict.Baselines | None = None
     """Reads the store and judges. Takes a while: not on the loop's thread. StoreDown."""
     probers: dict[str, set[str]] = {}
     results = store.results(now_ms - verdict.HORIZON_MS, now_ms + 1)
-    picture = verdict.Picture(_noting(results, probers), store.agents(), now_ms, baselines)
+    recent = [one for one in store.agents() if one.seen_ms >= now_ms - REMEMBERED_MS]
+    picture = verdict.Picture(_noting(results, probers), recent, now_ms, baselines)
     answers = verdict.judge_all(picture)
     return Advice(
         {target: len(agents) for target, agents in sorted(probers.items())},
         str(store.fact("salt") or ""),
         verdict.what_to_look(picture),
         {target: verdict.as_json(answer) for target, answer in answers.items()},
+        picture,
     )
 
 

@@ -16,7 +16,8 @@ from starlette.routing import Route
 from agent import wire
 from agent.wire import Result
 from indexer import verdict, web
-from indexer.desk import Live
+from indexer.desk import Desk, Live
+from indexer.leader import advise
 from indexer.store import AgentRecord, Bucket, Store, StoreDown
 from indexer.verdict.sentences import ms
 from indexer.web import charts, words
@@ -199,6 +200,7 @@ def test_results_of_a_clock_that_was_not_set_stand_apart(new: Client) -> None:
     body = {"kind": "icmp", "target": "a.example", "ok": True, "error": None, "rtts_ms": [9.0]}
     odd = Result("pi-1", "0" * 16, 1, wall_ms() - 5000, "unsynced", None, body)
     store_of(new).put([odd], wall_ms())
+    store_of(new).put_agent(AgentRecord("pi-1", {}, wall_ms() - 5000, None, True))
     assert "Apart: measured while its clock was not set" in new.get("/agents/pi-1").text
     assert "a.example 9.0 ms" in new.get("/agents/pi-1").text
     assert new.get("/api/overview").json()["pairs"] == []
@@ -700,6 +702,23 @@ def test_the_picture_is_built_once_for_all_who_look(store: Store, monkeypatch: A
     assert lookout.moment() is first
     clock[0] = 2.0 + 21.0
     assert lookout.moment() is not first
+
+
+def test_where_the_indexer_leads_the_picture_is_that_of_the_verdicts(
+    store: Store, monkeypatch: Any
+) -> None:
+    clock = [wall_ms()]
+    laid = advise(store, clock[0]).picture
+    assert laid is not None
+    desk = Desk("indexer-test", lambda command: None)
+    desk.lay_picture(laid, clock[0] + 1000)
+    lookout = Lookout(store, lambda: clock[0], laid=desk.picture)
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "results", None)  # nothing is read again
+        assert lookout.moment().picture is laid
+        assert lookout.moment() is lookout.moment()
+    clock[0] += 1000
+    assert lookout.moment().picture is not laid
 
 
 # --- live ---

@@ -83,6 +83,10 @@ class Picture:
         ]
         return sum(view.state in BAD for view in views), len(views)
 
+    def seen_ms(self, agent: str) -> int:
+        """When the agent was last heard of; 0: never."""
+        return self._seen_ms.get(agent, 0)
+
     def silent_since_ms(self, agent: str) -> int | None:
         """When the agent was last heard of, if that is too long ago to say anything of now."""
         seen_ms = self._seen_ms.get(agent, 0)

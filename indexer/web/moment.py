@@ -1,7 +1,8 @@
 """The swarm as it is now, shared by all who look at the page at the same time.
 
-A picture is built at most every 5 s, and so seldom that building never takes more than a tenth of
-the time: looking must not slow the indexer down. Who comes while one is built waits for it.
+Where this indexer leads, the picture is the one that the verdicts were read off. Elsewhere one is
+built at most every 5 s, and so seldom that building never takes more than a tenth of the time:
+looking must not slow the indexer down. Who comes while one is built waits for it.
 """
 
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from functools import cached_property
 
 from indexer import verdict
+from indexer.leader import REMEMBERED_MS
 from indexer.learnt import Learnt
 from indexer.store import AgentRecord, Store
 from indexer.verdict import Answer, Headline, Pair, Picture
@@ -18,7 +20,6 @@ from indexer.web import words
 FRESH_S = 5.0
 _SHARE = 10  # a picture is kept for so many times what it took to build
 _AHEAD_MS = 120_000
-_REMEMBERED_MS = 86_400_000  # an agent that was not heard of for a day is not part of now
 
 
 class Moment:
@@ -67,10 +68,12 @@ class Lookout:
         store: Store,
         wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
         monotonic: Callable[[], float] = time.monotonic,
+        laid: Callable[[int], Picture | None] = lambda now_ms: None,
     ) -> None:
         self._store = store
         self.wall_ms = wall_ms
         self._monotonic = monotonic
+        self._laid = laid
         self._lock = threading.Lock()
         self._learnt = Learnt(store)
         self._moment: Moment | None = None
@@ -80,6 +83,11 @@ class Lookout:
         """Not for the event loop: it may take a second."""
         with self._lock:
             begun_s = self._monotonic()
+            laid = self._laid(self.wall_ms())
+            if laid is not None:
+                if self._moment is None or self._moment.picture is not laid:
+                    self._moment = Moment(laid, self._agents(laid))
+                return self._moment
             if self._moment is None or begun_s >= self._until_s:
                 self._moment = self._look(self.wall_ms())
                 took_s = self._monotonic() - begun_s
@@ -87,22 +95,21 @@ class Lookout:
             return self._moment
 
     def _look(self, now_ms: int) -> Moment:
-        results = list(self._store.results(now_ms - verdict.HORIZON_MS, now_ms + _AHEAD_MS))
+        results = self._store.results(now_ms - verdict.HORIZON_MS, now_ms + _AHEAD_MS)
+        recent = [one for one in self._store.agents() if one.seen_ms >= now_ms - REMEMBERED_MS]
+        picture = Picture(results, recent, now_ms, self._learnt.before(now_ms))
+        return Moment(picture, self._agents(picture))
+
+    def _agents(self, picture: Picture) -> dict[str, AgentRecord]:
+        """Every agent that ever was; of one that says nothing of itself, what its results say."""
         agents = {record.agent: record for record in self._store.agents()}
-        for result in results:
-            known = agents.get(result.agent)
+        for name in picture.agents:
+            known, seen_ms = agents.get(name), picture.seen_ms(name)
             if known is None:
-                agents[result.agent] = AgentRecord(result.agent, {}, result.time_ms, None, True)
-            elif not known.facts and known.seen_ms < result.time_ms:
-                agents[result.agent] = known._replace(seen_ms=result.time_ms)
-        heard = {result.agent for result in results}
-        recent = [
-            record
-            for record in agents.values()
-            if record.agent in heard or record.seen_ms >= now_ms - _REMEMBERED_MS
-        ]
-        usual = self._learnt.before(now_ms)
-        return Moment(Picture(results, recent, now_ms, usual), agents)
+                agents[name] = AgentRecord(name, {}, seen_ms, None, True)
+            elif not known.facts and known.seen_ms < seen_ms:
+                agents[name] = known._replace(seen_ms=seen_ms)
+        return agents
 
 
 def is_simulated(record: AgentRecord | None) -> bool:

@@ -59,7 +59,7 @@ def site(store: Store, desk: Desk) -> Starlette:
             Exception: _broken,
         },
     )
-    made.state.house = House(store, desk, Lookout(store))
+    made.state.house = House(store, desk, Lookout(store, laid=desk.picture))
     return made
 
 
