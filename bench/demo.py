@@ -33,7 +33,7 @@ def fill(store: Store, now_ms: int) -> int:
     count = _put(store, older, now_ms)
     count += _put(store, simulate.results(swarm, recent_ms, now_ms, planted=planted), now_ms)
     for agent, facts in simulate.abouts(swarm):
-        store.put_agent(AgentRecord(agent, facts, now_ms, None, True))
+        store.put_agents([AgentRecord(agent, facts, now_ms, None, True)])
     while store.rollup(now_ms):
         pass
     return count

@@ -118,9 +118,9 @@ class Copy:
         salt = call(partial(source.fact, "salt"))
         if salt is not None and call(partial(self._to.fact, "salt")) is None:
             call(partial(self._to.put_fact, "salt", salt))
-        for record in call(source.agents):
-            call(partial(self._to.put_agent, record))
-            done.agents += 1
+        records = call(source.agents)
+        call(partial(self._to.put_agents, records))
+        done.agents += len(records)
         for change in self._changes(source):
             call(partial(self._to.put_watch, *change))
             done.changes += 1

@@ -59,16 +59,16 @@ class Pen:
         """Writes all that there is, at once. StoreDown."""
         self._written(self._write_all(self._presence.due(now_ms), self._notes), 0.0)
 
-    def _write_all(self, records: Iterable[AgentRecord], notes: Iterable[Note]) -> Written:
+    def _write_all(self, records: list[AgentRecord], notes: Iterable[Note]) -> Written:
         """On a thread of its own."""
         written = Written([], [], None)
         try:
             for note in notes:
                 note()
                 written.notes.append(note)
-            for record in records:
-                self._store.put_agent(record)
-                written.records.append(record)
+            if records:
+                self._store.put_agents(records)
+                written.records.extend(records)
         except StoreDown as error:
             return written._replace(down=error)
         return written

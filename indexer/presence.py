@@ -14,6 +14,7 @@ from indexer.store import AgentRecord
 
 SILENCE_MS = 90_000
 WRITE_MS = 30_000  # a sign of life alone is written at most this often
+A_WRITE_MS = 10  # and less often, the more agents there are
 _SAME_MS = 1000
 _MAX_FLUSH_S = 86_400
 _MAX_RIPS = 10_000
@@ -106,7 +107,7 @@ class Presence:
         return (
             said_else
             or written.rip_ms != record.rip_ms
-            or record.seen_ms - written.seen_ms >= WRITE_MS
+            or record.seen_ms - written.seen_ms >= max(WRITE_MS, A_WRITE_MS * len(self._records))
         )
 
 

@@ -162,8 +162,8 @@ class Store(Protocol):
     def targets(self, since_ms: int) -> list[str]:
         """Everything that was probed since then, the ladder left out."""
 
-    def put_agent(self, record: AgentRecord) -> None:
-        """Replaces the agent's record, unless the stored one was seen later."""
+    def put_agents(self, records: Sequence[AgentRecord]) -> None:
+        """Replaces these agents' records, where the stored one was not seen later."""
 
     def agents(self) -> list[AgentRecord]: ...
 

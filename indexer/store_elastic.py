@@ -258,10 +258,10 @@ class ElasticStore:
     def drop_dead(self, ids: Iterable[str]) -> None:
         self._state.delete("dead", ids)
 
-    def put_agent(self, record: AgentRecord) -> None:
+    def put_agents(self, records: Sequence[AgentRecord]) -> None:
         self._wrote("agents")
-        self._known[record.agent] = document.who(record.facts)
-        self._state.put_agent(record)
+        self._known |= {each.agent: document.who(each.facts) for each in records}
+        self._state.put_agents(records)
 
     def agents(self) -> list[AgentRecord]:
         self._read("agents")

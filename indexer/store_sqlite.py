@@ -167,14 +167,14 @@ class SqliteStore:
         with self._writing() as to:
             to.conn.executemany("DELETE FROM dead WHERE id = ?", [(int(each),) for each in ids])
 
-    def put_agent(self, record: AgentRecord) -> None:
+    def put_agents(self, records: Sequence[AgentRecord]) -> None:
         with self._writing() as to:
-            to.conn.execute(
+            to.conn.executemany(
                 """INSERT INTO agents (agent, facts, seen_ms, rip_ms, here) VALUES (?, ?, ?, ?, ?)
                    ON CONFLICT (agent) DO UPDATE SET facts = excluded.facts, here = excluded.here,
                    seen_ms = excluded.seen_ms, rip_ms = excluded.rip_ms
                    WHERE excluded.seen_ms >= agents.seen_ms""",
-                (record.agent, json.dumps(record.facts), *record[2:]),
+                [(record.agent, json.dumps(record.facts), *record[2:]) for record in records],
             )
 
     def agents(self) -> list[AgentRecord]:

@@ -51,8 +51,8 @@ def fill(store: Store) -> None:
     ]
     store.put(odd, NOW_MS)
     settle(store, NOW_MS + 60 * DAY_MS)
-    store.put_agent(AgentRecord("box", {"place": "Lyon"}, NOW_MS, None, True))
-    store.put_agent(AgentRecord("gone", {}, NOW_MS - 5, NOW_MS, False))
+    store.put_agents([AgentRecord("box", {"place": "Lyon"}, NOW_MS, None, True)])
+    store.put_agents([AgentRecord("gone", {}, NOW_MS - 5, NOW_MS, False)])
     for at_ms, text in ((5, "a"), (6, None), (6, "a b"), (7, "b")):
         store.put_watch(at_ms, "watch", text, "ann")
     store.put_watch(9, "watch/box", "c", "bob")
@@ -183,7 +183,7 @@ def test_what_the_destination_has_of_its_own_stays(source: SqliteStore, to: Sqli
     to.put(own, NOW_MS)
     to.put_watch(8, "watch", "mine", "ann")
     to.put_fact("salt", "mine")
-    to.put_agent(AgentRecord("box", {"place": "Paris"}, NOW_MS + 1, None, True))
+    to.put_agents([AgentRecord("box", {"place": "Paris"}, NOW_MS + 1, None, True)])
     done = whole(source, to)
     assert [each for each in everything(to) if each.agent == "own"] == own
     assert to.raw_from_ms() is None

@@ -167,9 +167,9 @@ def swarm(elasticsearch: Engine, tmp_path_factory: pytest.TempPathFactory) -> Re
 def _fill(store: Store, now_ms: int) -> None:
     simulated = simulate.swarm()
     for agent, facts in simulate.abouts(simulated):
-        store.put_agent(AgentRecord(agent, facts, now_ms, None, True))
+        store.put_agents([AgentRecord(agent, facts, now_ms, None, True)])
     journal = {"waiting": 7, "evicted": 3, "lost": 3}
-    store.put_agent(AgentRecord("hand", {"journal": journal}, now_ms, None, True))
+    store.put_agents([AgentRecord("hand", {"journal": journal}, now_ms, None, True)])
     rows = simulate.results(simulated, now_ms - 6 * HOUR_MS, now_ms, 10.0)
     while chunk := list(islice(rows, store.rows_a_put)):
         assert store.put(chunk, now_ms).refused == 0

@@ -183,8 +183,8 @@ def test_a_target_that_is_only_on_a_list_has_a_verdict(
         kept.put_watch(2, "watch", "https://www.wikipedia.org/", "me")
         kept.put_watch(3, "watch/a1", None, "me")
         facts = {"list": {"targets": ["own.example"]}}
-        kept.put_agent(AgentRecord("a2", facts, now_ms(), None, True))
-        kept.put_agent(AgentRecord("a3", {"list": "forged"}, now_ms(), None, True))
+        kept.put_agents([AgentRecord("a2", facts, now_ms(), None, True)])
+        kept.put_agents([AgentRecord("a3", {"list": "forged"}, now_ms(), None, True)])
     for word in ("https://www.wikipedia.org", "own.example"):
         code, out, _ = said(capsys, "verdict", word, "--store", store)
         assert code == 0 and "Nobody has looked" in out

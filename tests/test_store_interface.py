@@ -478,12 +478,12 @@ def test_dead_letters_keep_every_byte_until_they_are_dropped(store: Store):
 def test_an_agent_is_what_it_said_last(store: Store):
     first = AgentRecord("box", {"place": "Lyon", "here": True}, NOW_MS, None, True)
     gone = AgentRecord("box", {"place": "Lyon"}, NOW_MS, NOW_MS + 5, False)
-    store.put_agent(first)
-    store.put_agent(AgentRecord("a-box", {}, 1, None, False))
+    store.put_agents([first])
+    store.put_agents([AgentRecord("a-box", {}, 1, None, False)])
     assert [each.agent for each in store.agents()] == ["a-box", "box"]
     assert store.agents()[1] == first
-    store.put_agent(gone)
-    store.put_agent(first._replace(seen_ms=NOW_MS - 1, facts={"place": "stale"}))
+    store.put_agents([gone])
+    store.put_agents([first._replace(seen_ms=NOW_MS - 1, facts={"place": "stale"})])
     assert store.agents()[1] == gone
 
 

@@ -200,7 +200,7 @@ def test_results_of_a_clock_that_was_not_set_stand_apart(new: Client) -> None:
     body = {"kind": "icmp", "target": "a.example", "ok": True, "error": None, "rtts_ms": [9.0]}
     odd = Result("pi-1", "0" * 16, 1, wall_ms() - 5000, "unsynced", None, body)
     store_of(new).put([odd], wall_ms())
-    store_of(new).put_agent(AgentRecord("pi-1", {}, wall_ms() - 5000, None, True))
+    store_of(new).put_agents([AgentRecord("pi-1", {}, wall_ms() - 5000, None, True)])
     assert "Apart: measured while its clock was not set" in new.get("/agents/pi-1").text
     assert "a.example 9.0 ms" in new.get("/agents/pi-1").text
     assert new.get("/api/overview").json()["pairs"] == []
@@ -209,7 +209,7 @@ def test_results_of_a_clock_that_was_not_set_stand_apart(new: Client) -> None:
 def test_facts_that_somebody_made_up_are_only_text(new: Client) -> None:
     facts = {"place": "<script>alert(1)</script>", "link": {"type": '"><img src=x>'}}
     facts |= {"refused": [{"target": "<b>", "reason": "<i>"}], "journal": [], "clock": 3}
-    store_of(new).put_agent(AgentRecord("pi-1", facts, wall_ms(), None, True))
+    store_of(new).put_agents([AgentRecord("pi-1", facts, wall_ms(), None, True)])
     for path in ("/agents", "/agents/pi-1", "/"):
         html = new.get(path).text
         assert "<script>alert" not in html and "<img src=x" not in html and "<b>" not in html
@@ -268,12 +268,12 @@ def ping_failed(seq: int, at_ms: int, target: str) -> Result:
 
 
 def tell(client: Client, agent: str, **facts: Any) -> None:
-    store_of(client).put_agent(AgentRecord(agent, facts, wall_ms(), None, True))
+    store_of(client).put_agents([AgentRecord(agent, facts, wall_ms(), None, True)])
 
 
 def test_a_target_that_you_do_not_look_at_is_told_as_the_swarm_sees_it(tmp_path: Path) -> None:
     store = filled_store(tmp_path, hours=1.5, scale=2.0)
-    store.put_agent(AgentRecord("pi-1", {"place": "here"}, wall_ms(), None, True))
+    store.put_agents([AgentRecord("pi-1", {"place": "here"}, wall_ms(), None, True)])
     store.put([ladder("pi-1", wall_ms() - 9000)], wall_ms())
     client = TestClient(web.app(store, DeskWithLoop(store)), HOST)
     assert client.get("/api/headline").json()["agent"] == "pi-1"

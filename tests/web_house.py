@@ -72,7 +72,7 @@ def filled_store(folder: Path, hours: float = 2.5, scale: float = 4.0) -> Store:
     while store.rollup(now_ms):
         pass
     for name, facts in simulate.abouts(swarm):
-        store.put_agent(AgentRecord(name, facts, now_ms, None, True))
+        store.put_agents([AgentRecord(name, facts, now_ms, None, True)])
     targets = list(simulate.TARGETS)
     store.put_watch(now_ms - 7_200_000, "watch", " ".join(targets[:-1]), "MQTT")
     store.put_watch(now_ms - 3_600_000, "watch", " ".join(targets), "somebody on this machine")

@@ -74,14 +74,23 @@ class State:
 
     # --- agents, lists, verdicts ---
 
-    def put_agent(self, record: AgentRecord) -> None:
-        version = f"version={max(0, record.seen_ms)}&version_type=external_gte"
-        path = f"{self._doc('agents', record.agent)}?{version}"
-        try:
-            self._engine.ask("PUT", path, agent_document(record))
-        except Refusal as error:
-            if error.status != 409:  # what is there was seen later
-                raise
+    def put_agents(self, records: Sequence[AgentRecord]) -> None:
+        """A record's version is when it was seen: what is there and was seen later stays."""
+        lines = [
+            action(
+                "index",
+                f"{self._prefix}-agents",
+                record.agent,
+                version=max(0, record.seen_ms),
+                version_type="external_gte",
+            )
+            + dumps(agent_document(record))
+            + b"\n"
+            for record in records
+        ]
+        for item in self._bulk.send(lines):
+            if item.word == "bad":
+                raise StoreDown(f"an agent's record is not taken: {item.reason}")
 
     def who(self, agents: Iterable[str]) -> Known:
         """What each document of these agents is to say of them."""
