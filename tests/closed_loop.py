@@ -109,11 +109,11 @@ class Message:
 
 
 class Agent:
-    """One simulated agent: even ones send singles, odd ones batches."""
+    """One simulated agent: two of four send singles, two batches."""
 
     def __init__(self, number: int, results: int) -> None:
         self.name = f"load-{number:02d}"
-        self.batched = number % 2 == 1
+        self.batched = number % 4 > 1
         self._rng = random.Random(number)
         self.epoch = f"{self._rng.getrandbits(64) | 1 << 63:016x}"
         self.results = results
@@ -183,7 +183,7 @@ class Counts:
 
 
 class ClosedLoop:
-    """Some agents, spread over these brokers, driven by a thread of their own.
+    """Some agents, each on one of these brokers, driven by a thread of their own.
 
     All is measured at the start, or so many a second until they hurry.
     """
@@ -203,6 +203,10 @@ class ClosedLoop:
         self._online: dict[str, bool] = {}
         self._named = {agent.name: agent for agent in self.agents}
         self._links = [Link(port, "agents", ("ack/+", "indexer/+")) for port in ports]
+        self._link_of = {
+            agent.name: self._links[number % len(ports)]
+            for number, agent in enumerate(self.agents)
+        }
         self._rate = None if measured_a_second is None else measured_a_second / agents
         self._begun_s = time.monotonic()
         self._ends = threading.Event()
@@ -272,8 +276,8 @@ class ClosedLoop:
 
     def _turn(self) -> None:
         now_s = time.monotonic()
-        for number, agent in enumerate(self.agents):
-            link = self._links[number % len(self._links)]
+        for agent in self.agents:
+            link = self._link_of[agent.name]
             while (message := agent.next(self._measured(agent, now_s))) is not None:
                 self._publish(link, message, now_s)
             if any(self._online.values()):
@@ -283,7 +287,7 @@ class ClosedLoop:
                         self._publish(link, message, now_s)
         for link in select.select(self._links, [], [], 0.1)[0]:
             for topic, payload in link.arrived():
-                self._take(topic, payload)
+                self._take(link, topic, payload)
 
     def _measured(self, agent: Agent, now_s: float) -> int:
         rate = self._rate
@@ -296,13 +300,13 @@ class ClosedLoop:
         message.sent_s = self.counts.last_s = now_s
         self.counts.messages += 1
 
-    def _take(self, topic: str, payload: bytes) -> None:
+    def _take(self, link: Link, topic: str, payload: bytes) -> None:
         kind, _, name = topic.partition("/")
         if kind == "indexer":
             online = bool(payload) and json.loads(payload)["online"] is True
             self._online[name] = online
             self.said.append(Said(time.monotonic(), name, online))
-        elif name in self._named:
+        elif self._link_of.get(name) is link:
             self.counts.last_s = time.monotonic()
             again = self._named[name].confirm(json.loads(payload))
             self.counts.confirmed_again += again

@@ -233,6 +233,8 @@ def two_die(rng: Random) -> Sequence[Fault]:
         victim = bed.indexers.pop(rng.randrange(len(bed.indexers)))
         victim.kill()
         loop.wait_confirmed(loop.confirmed + loop.results // 20)
-        return f"{victim.name} is dead; {loop.results // 20} more were confirmed without it"
+        led = victim.log.rfind("this indexer leads") > victim.log.rfind("another indexer leads")
+        who = f"{victim.name}, which {'led' if led else 'did not lead'}"
+        return f"it was {who}; {loop.results // 20} more were confirmed without it"
 
     return (Fault("kill -9 of an indexer", happen),) * 2

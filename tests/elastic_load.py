@@ -6,7 +6,8 @@
               knows
     nodes     three nodes and a replica, of which one is killed and comes back
     share     four indexers with --share over mochi-mqtt and Mosquitto, of which two are killed
-    fallback  the same over amqtt and over NATS: shares deliver nothing, which is noticed
+    fallback  the same over amqtt and over NATS: shares deliver nothing, which is noticed (a tenth
+              of the results, for each indexer then gets all)
 
 Each prints every fault with the time and the counts around it, and at the end what was counted.
 """
@@ -30,7 +31,7 @@ from tests import elastic_faults, engines, servers
 from tests.closed_loop import ClosedLoop
 from tests.elastic_faults import Bed, Fault
 from tests.engine import Engine
-from tests.engine_counts import check_stands_still, documents, ids
+from tests.engine_counts import check_copies, check_stands_still, documents, ids
 from tests.indexer_process import IndexerProcess
 
 PREFIX = "load"
@@ -176,7 +177,10 @@ def nodes(folder: Path, results: int, say: Callable[[str], None], rng: random.Ra
     steps = elastic_faults.one_of_three(cluster[victim], f"node {victim}")
     try:
         with ClosedLoop([broker.port], results) as loop:
-            return broken(bed, loop, steps, say, results // 5)
+            outcome = broken(bed, loop, steps, say, results // 5)
+        check_copies(asked, PREFIX, 2)
+        say("  both copies of every shard hold the same number")
+        return outcome
     finally:
         indexer.kill()
         broker.kill()
@@ -191,7 +195,7 @@ def share(folder: Path, results: int, say: Callable[[str], None], rng: random.Ra
 
 def fallback(folder: Path, results: int, say: Callable[[str], None], rng: random.Random) -> Outcome:
     two = [servers.amqtt(folder / "amqtt"), servers.nats(folder / "nats")]
-    return _shared(folder, two, results, say, rng, delivers=False)
+    return _shared(folder, two, results // 10, say, rng, delivers=False)
 
 
 def _shared(

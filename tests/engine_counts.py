@@ -35,6 +35,16 @@ def ids(engine: Engine, prefix: str) -> list[str]:
         body["search_after"] = hits[-1]["sort"]
 
 
+def check_copies(engine: Engine, prefix: str, copies: int) -> None:
+    """Every copy of every shard holds the same number of results."""
+    indices = _refreshed(engine, prefix)
+    told = _asked(engine, "GET", f"/{indices}/_stats/docs?level=shards&{_ANY}")["indices"]
+    for index, facts in told.items():
+        for shard, held in facts["shards"].items():
+            counts = [copy["docs"]["count"] for copy in held]
+            assert len(counts) == copies and len(set(counts)) == 1, f"{index} {shard}: {counts}"
+
+
 def written(engine: Engine, prefix: str) -> dict[str, Any]:
     """How often each index of results was asked to write, whatever came of it."""
     path = f"/{prefix}-results-*/_stats/indexing?filter_path=indices.*.total.indexing"

@@ -67,7 +67,7 @@ class IndexerProcess:
         def found_out() -> bool:
             if not delivers:
                 return self.log.count("--share is not used") >= brokers
-            states = self.asked("/api/brokers")["brokers"]
+            states = self.asked("/api/brokers").get("brokers", ())
             return [state["shared"] for state in states] == [True] * brokers
 
         wait_for(found_out, 90, f"{self.name} and what it knows of shares")
@@ -80,6 +80,8 @@ class IndexerProcess:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             return json.load(error)
+        except OSError:
+            return {}
 
     def wait_end(self, timeout_s: float = 30) -> int:
         return self._process.wait(timeout_s)
