@@ -259,9 +259,7 @@ def main() -> None:
         for number in range(1 + ROUNDS):
             for name, run in kinds.items():
                 ask(engine, "DELETE", f"/{telegraf.INDEX},{PREFIX}-*")
-                folder = Path(parent) / f"{number}-{name.replace(' ', '')}"
-                folder.mkdir()
-                figures = run(folder, engine)
+                figures = run(Path(tempfile.mkdtemp(dir=parent)), engine)
                 if number:  # the first round warms the engine up
                     found[name].append(figures)
                 print(f"  round {number}, {name}: {shown(figures)}", file=sys.stderr)
