@@ -5,7 +5,8 @@
 - What the engine does not take is judged item by item (elastic/bulk.py): refused for good is a
   dead letter, all else StoreDown, and the same call may simply be made again.
 - Whole indices of a day are dropped, so up to a day more is kept than was asked for.
-- What this process wrote it also reads: an index that it wrote to is refreshed first.
+- What this process wrote it also reads, and what others had written when it opened: what was
+  written to is refreshed first.
 """
 
 import threading
@@ -63,6 +64,7 @@ class ElasticStore:
         self._look_s = 0.0
         try:
             templates.check(self._engine)
+            self._engine.ask("POST", f"/{self._prefix}-*/_refresh", timeout_s=60)
         except BaseException:
             self._engine.close()
             raise
@@ -235,10 +237,8 @@ class ElasticStore:
     def rollups(self, since_ms: int, until_ms: int) -> Iterator[Rollup]:
         self._read("rollups-")
         range_s = (-(-since_ms // 1000), -(-until_ms // 1000))
-        for told, sketches in read.rolled_up(
-            self._engine, self._prefix, HOUR_S, [range_s], Wanted()
-        ):
-            yield Rollup(told, sketches)
+        found = read.rolled_up(self._engine, self._prefix, HOUR_S, [range_s], Wanted())
+        yield from map(Rollup._make, found)
 
     def put_rollups(self, rollups: Sequence[Rollup]) -> None:
         self._wrote("rollups-*", "dirty")

@@ -250,7 +250,7 @@ def rolled_up(
     more: Sequence[Query] = (),
     *,
     sketches: bool = True,
-) -> list[tuple[Bucket, bytes]]:
+) -> Iterator[tuple[Bucket, bytes]]:
     """The roll-ups of a level whose start is in one of the ranges, by start."""
     filters: list[Query] = [
         {"term": {"swarming.step_s": step_s}},
@@ -262,7 +262,7 @@ def rolled_up(
                                        "monitor.type")]  # fmt: skip
     source = [RAW, SKETCHES] if sketches else [RAW]
     hits = pages(engine, f"{prefix}-rollups-*", filters, sort, source=source)
-    return [rollup_of(hit) for hit in hits]
+    return map(rollup_of, hits)
 
 
 def rollup_of(hit: dict[str, Any]) -> tuple[Bucket, bytes]:

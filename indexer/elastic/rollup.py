@@ -199,11 +199,11 @@ class Rolling:
         self, level: int, start_s: int, pairs: set[tuple[str, str]]
     ) -> Iterator[tuple[tuple[str, str, str], Tally]]:
         self._engine.ask("POST", f"/{self._prefix}-rollups-*/_refresh")
-        pieces = read.rolled_up(
+        found = read.rolled_up(
             self._engine, self._prefix, _BELOW[level], [(start_s, start_s + level)], Wanted(),
             _among(pairs),
         )  # fmt: skip
-        pieces.sort(key=lambda piece: piece[0][:2])  # stable: by start within
+        pieces = sorted(found, key=lambda piece: piece[0][:2])  # stable: by start within
         for (agent, target), some in groupby(pieces, key=lambda piece: piece[0][:2]):
             if (agent, target) in pairs:
                 for kind, total in rollup.merged(some).items():
