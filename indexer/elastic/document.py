@@ -82,9 +82,15 @@ def line(prefix: str, result: Result, known: Known, now_ms: int, future: bool) -
 
 def dumps(value: Any) -> bytes:
     try:
-        return orjson.dumps(value)
+        return orjson.dumps(value, default=_plain)
     except TypeError:  # half of a surrogate pair, a number of more than 64 bits
         return json.dumps(value, separators=(",", ":")).encode()
+
+
+def _plain(value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, tuple):
+        raise TypeError(f"not of JSON: {type(value)}")
+    return tuple(value)
 
 
 def document(

@@ -17,6 +17,7 @@ from indexer.elastic.address import Address
 from indexer.store import StoreDown, StoreRefused
 
 TIMEOUT_S = 10.0
+_POOL = 10  # connections kept open to each node
 _JSON = {"accept": "application/json", "content-type": "application/json"}
 _NDJSON = {"accept": "application/json", "content-type": "application/x-ndjson"}
 
@@ -169,6 +170,7 @@ def _elasticsearch(address: Address) -> tuple[_Call, Callable[[], None]]:
         basic_auth=_basic(address),
         max_retries=len(address.urls) - 1,
         retry_on_status=(),
+        connections_per_node=_POOL,
         **tls,
     )
 
@@ -207,6 +209,7 @@ def _opensearch(address: Address) -> tuple[_Call, Callable[[], None]]:
         max_retries=len(address.urls) - 1,
         retry_on_status=(),
         retry_on_timeout=False,
+        pool_maxsize=_POOL,
         **tls,
     )
     always = _headers(address)
