@@ -39,10 +39,10 @@ _LIKE = {
 
 
 class Settings(NamedTuple):
-    """What one may turn without losing anything; these were the fastest of those tried."""
+    """What one may turn without losing anything: from 1,000 to 5,000, this was the fastest."""
 
-    batch: int = 1000
-    undelivered: int = 2000
+    batch: int = 4000
+    undelivered: int = 8000
 
 
 def mapping() -> dict[str, Any]:
