@@ -57,15 +57,14 @@ class Outcome(NamedTuple):
     messages: int
     sent_again: int
     confirmed_again: int
-    peak_rss_mb: list[float]
+    peak_rss_mb: str
 
     def __str__(self) -> str:
-        peaks = ", ".join(f"{peak:.0f}" for peak in self.peak_rss_mb)
         return (
             f"{self.results} results in {self.took_s:.0f} s, faults included; "
             f"{self.messages} messages, of which {self.sent_again} were sent again; "
             f"{self.confirmed_again} results confirmed more than once; "
-            f"indexer's peak memory {peaks} MB"
+            f"indexer's peak memory {self.peak_rss_mb} MB"
         )
 
 
@@ -129,10 +128,19 @@ def broken(
     assert all(indexer.runs for indexer in bed.indexers), "an indexer has ended"
     say(f"  {len(held)} documents, none twice; nothing is sent, confirmed or written any more")
     counts = loop.counts
-    peaks = [indexer.peak_rss_bytes / 1e6 for indexer in bed.indexers]
     return Outcome(
-        loop.results, took_s, counts.messages, counts.sent_again, counts.confirmed_again, peaks
+        loop.results,
+        took_s,
+        counts.messages,
+        counts.sent_again,
+        counts.confirmed_again,
+        _peaks(bed),
     )
+
+
+def _peaks(bed: Bed) -> str:
+    """The most memory that each of the living indexers has had, in MB."""
+    return ", ".join(f"{indexer.peak_rss_bytes / 1e6:.0f}" for indexer in bed.indexers)
 
 
 def _one(
@@ -145,7 +153,8 @@ def _one(
     now_held = documents(bed.engine, PREFIX)
     say(
         f"{before_s - begun_s:6.1f} s  {fault.name}, for {after_s - before_s:.0f} s: "
-        f"confirmed {confirmed} → {loop.confirmed}, documents {held} → {now_held}; {told}"
+        f"confirmed {confirmed} → {loop.confirmed}, documents {held} → {now_held}; {told}; "
+        f"peak memory {_peaks(bed)} MB"
     )
 
 
