@@ -17,7 +17,7 @@ from typing import Any
 from agent.wire import Result, encode_result, ping_topic
 from indexer import rollup
 from indexer.elastic import address, document, read, templates
-from indexer.elastic.bulk import Bulk
+from indexer.elastic.bulk import Bulk, Sending
 from indexer.elastic.document import Known
 from indexer.elastic.engine import Engine, check_files
 from indexer.elastic.read import BY_PAIR, HOUR_MS, Wanted
@@ -37,6 +37,7 @@ from indexer.store import (
 )
 
 RAW_FROM = "raw from hour"  # the fact: raw results of earlier hours are dropped
+_PART = 1000  # results of a put that are on their way while the next are written down
 _REMEMBER_S = 300.0  # how long others' word on agents and on what is dropped is believed
 _MOST_REFRESHED = 40  # indices that are named in one request
 DAY_MS = 24 * HOUR_MS
@@ -45,7 +46,7 @@ DAY_MS = 24 * HOUR_MS
 class ElasticStore:
     """indexer.store.Store over a cluster. Raises StoreRefused or StoreDown when it cannot open."""
 
-    rows_a_put = 2000
+    rows_a_put = 4000
 
     def __init__(self, text: str) -> None:
         where = address.parse(text)
@@ -76,14 +77,10 @@ class ElasticStore:
             return Put(0, 0, 0)
         self._look({each.agent for each in results})
         fresh = [each for each in results if self._is_kept(each)]
-        lines = [
-            document.line(
-                self._prefix, each, self._known, now_ms, each.time_ms > now_ms + FUTURE_MS
-            )
-            for each in fresh
-        ]
         self._written |= {document.index_of(self._prefix, each) for each in fresh}
-        items = self._bulk.send(lines)
+        parts = [fresh[at : at + _PART] for at in range(0, len(fresh), _PART)]
+        sent = [Sending(self._bulk, self._lines(part, now_ms)) for part in parts]
+        items = [item for part in sent for item in part.items()]
         words = [item.word for item in items]
         bad = [
             Dead(now_ms, ping_topic(each.agent), encode_result(each), item.reason)
@@ -94,6 +91,14 @@ class ElasticStore:
             self.put_dead(bad)
         too_old = len(results) - len(fresh)
         return Put(words.count("stored"), words.count("known"), too_old, len(bad))
+
+    def _lines(self, results: Sequence[Result], now_ms: int) -> list[bytes]:
+        return [
+            document.line(
+                self._prefix, each, self._known, now_ms, each.time_ms > now_ms + FUTURE_MS
+            )
+            for each in results
+        ]
 
     def _is_kept(self, result: Result) -> bool:
         dropped = self._raw_from_hour

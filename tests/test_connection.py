@@ -8,6 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from agent import connection as mqtt
 from agent.connection import (
@@ -435,3 +439,36 @@ def test_closing_while_it_still_connects_returns_at_once_and_is_the_last_word(
         with pytest.raises(ConnectionError):
             peer.read()
         assert events.all() == []
+
+
+@given(
+    topic=st.text(min_size=1, max_size=300).filter(lambda text: "\0" not in text),
+    payload=st.binary(max_size=300),
+    retain=st.booleans(),
+    mid=st.integers(1, 65535),
+    expiry_s=st.none() | st.integers(0, 2**32 - 1),
+    note=st.text(max_size=60).filter(lambda text: "\0" not in text),
+)
+def test_a_plain_publish_is_read_as_paho_reads_it(
+    topic: str, payload: bytes, retain: bool, mid: int, expiry_s: int | None, note: str
+) -> None:
+    properties = Properties(PacketTypes.PUBLISH)
+    if expiry_s is not None:
+        properties.MessageExpiryInterval = expiry_s
+        properties.UserProperty = ("note", note)
+    name = topic.encode()
+    head = len(name).to_bytes(2, "big") + name + mid.to_bytes(2, "big")
+    for version_5, more in ((True, properties.pack()), (False, b"")):
+        found = mqtt._plain_publish(0x32 | retain, head + more + payload, version_5)
+        if len(more) <= 128:
+            assert found == (topic, payload, retain, mid, 1)
+        else:
+            assert found is None
+    for command in (0x30, 0x34):
+        assert mqtt._plain_publish(command, head + payload, False) is None
+
+
+@given(st.integers(0x30, 0x3F), st.binary(max_size=40), st.booleans())
+def test_any_packet_is_plain_or_left_to_paho(command: int, packet: bytes, version_5: bool) -> None:
+    found = mqtt._plain_publish(command, packet, version_5)
+    assert found is None or found.qos == 1

@@ -147,6 +147,31 @@ class Bulk:
             self._rows = min(MOST_ROWS, self._rows + self._rows // 4 + 1)
 
 
+class Sending(threading.Thread):
+    """Lines on their way from now on. A daemon: an engine that hangs holds no process up."""
+
+    def __init__(self, bulk: Bulk, lines: Sequence[bytes]) -> None:
+        super().__init__(name="bulk", daemon=True)
+        self._bulk = bulk
+        self._lines = lines
+        self._items: list[Item] = []
+        self._error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self._items = self._bulk.send(self._lines)
+        except Exception as error:
+            self._error = error
+
+    def items(self) -> list[Item]:
+        """What became of the lines, as Bulk.send says it or raises."""
+        self.join()
+        if self._error is not None:
+            raise self._error
+        return self._items
+
+
 def _told(item: dict[str, Any]) -> tuple[int, str, str]:
     """Status, kind and reason of an item, whatever the action was."""
     (answer,) = item.values()
