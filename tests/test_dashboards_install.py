@@ -199,6 +199,19 @@ def test_a_secret_goes_neither_in_clear_nor_into_an_address_nor_after_a_redirect
     assert lure.asked and not thief.asked
 
 
+def test_what_is_for_this_machine_goes_through_no_proxy(
+    tool: Callable[..., Tool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("bXk6a2V5")
+    here, proxy = tool(KIBANA), tool(KIBANA)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", proxy.url)
+    assert dashboards("--install", here.url, "--api-key", str(secret)) == 0
+    assert here.objects and not proxy.asked
+
+
 def test_what_is_typed_wrong_is_one_line(tmp_path: Path, tool: Callable[..., Tool]) -> None:
     url = tool(KIBANA).url
     empty, two = tmp_path / "empty", tmp_path / "two"

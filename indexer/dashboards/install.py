@@ -1,7 +1,7 @@
 """Sends the saved objects to a running Kibana or OpenSearch Dashboards; says what was refused.
 
-Which of the two it is, is asked of itself. A secret is sent over TLS or to this very machine, never
-to where a redirect points, and stands in no error.
+Which of the two it is, is asked of itself. A secret is sent over TLS or to this very machine, there
+past every proxy, never to where a redirect points, and stands in no error.
 """
 
 import base64
@@ -101,7 +101,10 @@ class _Server:
         if guarded and parts.scheme == "http" and parts.hostname not in _HERE:
             raise DashboardsError(f"{place.url}: a secret would travel in clear: use https://")
         self._url = place.url.rstrip("/")
-        self._opener = urllib.request.build_opener(_NoRedirects, *_tls(place, parts.scheme))
+        handlers = _tls(place, parts.scheme)
+        if parts.hostname in _HERE:
+            handlers.append(urllib.request.ProxyHandler({}))
+        self._opener = urllib.request.build_opener(_NoRedirects, *handlers)
 
     def ask_kind(self) -> tuple[str, str]:
         """What it is, and its version if it tells; how it answers shows even without a log-in."""
