@@ -11,9 +11,9 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 from agent import wire
 from indexer import config, typed, verdict
@@ -23,6 +23,9 @@ from indexer.learnt import Learnt
 from indexer.store import Store, StoreDown, StoreRefused
 from indexer.stores import open_store, with_prefix
 from indexer.typed import FORMATS, BadInput
+
+if TYPE_CHECKING:
+    from indexer.swarming_indexer import Indexer
 
 COMMANDS = ("run", "verdict", "export", "replay", "backup", "copy", "dashboards")
 PREFIX_HELP = "of an engine's indices (swarming)"
@@ -34,6 +37,8 @@ STORE_HELP = (
 OF_ENGINES = ("elasticsearch", "elastic_transport", "opensearchpy", "orjson")
 _STORE_RETRY_S = 2.0
 _DOUBT_S = 2.0  # a name server that is slow to say no must not hold the indexer up
+
+T = TypeVar("T")
 
 log = logging.getLogger("swarming.indexer")
 
@@ -99,7 +104,7 @@ def _with_command(words: list[str]) -> list[str]:
 
 def _run(flags: argparse.Namespace) -> int:
     from indexer.page import Page, bind
-    from indexer.swarming_indexer import Indexer, stop_on_signals
+    from indexer.swarming_indexer import stop_on_signals
 
     settings = config.from_flags(flags)
     logging.basicConfig(
@@ -114,9 +119,8 @@ def _run(flags: argparse.Namespace) -> int:
     if settings.store == config.default_store():
         with contextlib.suppress(OSError):  # opening the store will say why
             os.makedirs(os.path.dirname(settings.store.partition(":")[2]), exist_ok=True)
-    store = _patiently(settings.store)
+    store, indexer = _patiently(lambda: _begun(settings))
     log.info("the store is %s", settings.store)
-    indexer = Indexer(settings, store)
     page = None
     if sock is not None:
         from indexer import web
@@ -152,12 +156,24 @@ def _doubt(hosts: Sequence[str]) -> None:
             )
 
 
-def _patiently(text: str) -> Store:
-    """The store; one that is down is waited for."""
+def _begun(settings: config.Config) -> "tuple[Store, Indexer]":
+    """The store, and an indexer that knows what is in it. StoreDown, StoreRefused."""
+    from indexer.swarming_indexer import Indexer
+
+    store = open_store(settings.store)
+    try:
+        return store, Indexer(settings, store)
+    except BaseException:
+        store.close()
+        raise
+
+
+def _patiently(work: Callable[[], T]) -> T:
+    """Its answer; a store that is down is waited for."""
     told = ""
     while True:
         try:
-            return open_store(text)
+            return work()
         except StoreDown as error:
             if str(error) != told:
                 told = str(error)

@@ -21,8 +21,9 @@ import pytest
 from agent import config as agent_config
 from agent import wire
 from indexer import cli, config
-from indexer.store import AgentRecord, Dead
-from tests.indexers import Client, now_ms, result, seqs, sqlite
+from indexer.store import AgentRecord, Dead, StoreDown
+from indexer.stores import open_store
+from tests.indexers import Client, Flaky, now_ms, result, seqs, settings, sqlite
 from tests.servers import free_port, wait_for
 
 ROOT = Path(__file__).parent.parent
@@ -373,6 +374,29 @@ def test_a_port_that_is_taken_is_one_line_and_exit_2(tmp_path: Path) -> None:
             _, err = child.communicate(timeout=60)
     assert child.returncode == 2
     assert len(err.splitlines()) == 1 and listen in err
+
+
+def test_a_store_that_opens_but_does_not_answer_yet_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    opened: list[Any] = []
+
+    def open_starting(text: str) -> Any:
+        store = Flaky(open_store(text))
+        store.down = len(opened) < 2
+        opened.append(store)
+        return store
+
+    monkeypatch.setattr(cli, "open_store", open_starting)
+    monkeypatch.setattr(cli, "_STORE_RETRY_S", 0.0)
+    begun = settings(store=f"sqlite:{tmp_path / 's.db'}")
+    store, indexer = cli._patiently(lambda: cli._begun(begun))
+    assert store is opened[2] and indexer.store is store
+    assert [each.refused for each in opened] == [["agents"], ["agents"], []]
+    assert len([one for one in caplog.records if "waiting for it" in one.message]) == 1
+    with pytest.raises(StoreDown):
+        opened[0].real.agents()  # it was closed
+    store.close()
 
 
 def test_a_newer_store_is_left_untouched_and_exit_2(tmp_path: Path) -> None:
