@@ -204,6 +204,7 @@ def _version_2(db: Database) -> None:
            PRIMARY KEY (at_ms, target)) WITHOUT ROWID"""
     )
     db.table("verdicts").create_index(["target", "at_ms"])
+    db.table("dead").create_index(["at_ms"])
 
 
 UPGRADES = (_version_1, _version_2)

@@ -122,8 +122,11 @@ class Store(Protocol):
 
     def put_dead(self, letters: Sequence[Dead]) -> None: ...
 
-    def dead(self, limit: int = 1000) -> list[Dead]:
-        """The oldest letters first."""
+    def dead(self, limit: int = 1000, after: Dead | None = None) -> list[Dead]:
+        """The oldest letters first: by `at_ms`; those of one moment in an order that stays.
+
+        after: only what follows this letter in that order, whether it is still there or not.
+        """
 
     def drop_dead(self, ids: Iterable[str]) -> None: ...
 

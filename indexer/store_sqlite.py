@@ -155,11 +155,12 @@ class SqliteStore:
                 [letter[:4] for letter in letters],
             )
 
-    def dead(self, limit: int = 1000) -> list[Dead]:
+    def dead(self, limit: int = 1000, after: Dead | None = None) -> list[Dead]:
+        at_ms, letter = (-(2**63), 0) if after is None else (after.at_ms, int(after.id))
         rows = self._rows(
             """SELECT at_ms, topic, payload, reason, CAST(id AS TEXT) FROM dead
-               ORDER BY dead.id LIMIT ?""",
-            limit,
+               WHERE at_ms >= ? AND (at_ms, dead.id) > (?, ?) ORDER BY at_ms, dead.id LIMIT ?""",
+            *(at_ms, at_ms, letter, limit),
         )
         return [Dead(*row) for row in rows]
 

@@ -475,6 +475,22 @@ def test_dead_letters_keep_every_byte_until_they_are_dropped(store: Store):
     assert store.dead() == []
 
 
+def test_dead_letters_are_read_page_by_page_the_oldest_first(store: Store):
+    times_ms = [NOW_MS + 1, NOW_MS, NOW_MS, NOW_MS + 2, NOW_MS - 9, NOW_MS + 1, NOW_MS]
+    letters = [Dead(at_ms, "ping/box", bytes([n]), "not JSON") for n, at_ms in enumerate(times_ms)]
+    store.put_dead(letters)
+    every = store.dead()
+    assert [each.at_ms for each in every] == sorted(times_ms)
+    for limit in (1, 2, 3, 10):
+        found: list[Dead] = []
+        while page := store.dead(limit, found[-1] if found else None):
+            assert len(page) <= limit
+            found += page
+        assert found == every
+    store.drop_dead([every[1].id, every[2].id])
+    assert store.dead(2, every[1]) == every[3:5]
+
+
 def test_an_agent_is_what_it_said_last(store: Store):
     first = AgentRecord("box", {"place": "Lyon", "here": True}, NOW_MS, None, True)
     gone = AgentRecord("box", {"place": "Lyon"}, NOW_MS, NOW_MS + 5, False)
