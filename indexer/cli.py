@@ -235,13 +235,13 @@ def _export(flags: argparse.Namespace) -> int:
 
 
 def _replay(flags: argparse.Namespace) -> int:
-    from indexer.replay import replay
+    from indexer.replay import every, replay
 
     store = typed.existing(_store_of(flags))
     done = replay(store, _now_ms(), flags.classic)
     print(f"{done.letters} dead letters: {done.read} read now, {done.results} new results")
     if flags.list:
-        for letter in store.dead():
+        for letter in every(store):
             print(f"{wire.rfc3339(letter.at_ms)}  {letter.topic}  {letter.reason}")
     store.close()
     return 0

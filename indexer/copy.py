@@ -23,12 +23,13 @@ from agent.wire import Result, rfc3339
 from indexer.calm import Calm
 from indexer.copy_shown import Shown
 from indexer.leader import LEASE, LEASE_MS
-from indexer.store import Rollup, Store, StoreDown, Told, WatchChange
+from indexer.store import Dead, Rollup, Store, StoreDown, Told, WatchChange
 
 ALWAYS_MS = (-(10**14), 3 * 10**14)  # before and after every time that a result can have
 NOTE_S = 2.0  # the fact is written so often: as much is read again by whoever goes on
 ROLLUP_SLICE = 500  # made before the lease is renewed
-LETTERS = 100  # written at once
+LETTERS = 100  # read, and written, at once
+AGENTS = 2000  # written at once
 VERDICTS = 1000  # read at once
 
 _GOES_ON = "the same command goes on where it was"
@@ -119,8 +120,9 @@ class Copy:
         if salt is not None and call(partial(self._to.fact, "salt")) is None:
             call(partial(self._to.put_fact, "salt", salt))
         records = call(source.agents)
-        call(partial(self._to.put_agents, records))
-        done.agents += len(records)
+        for part in _parts(records, AGENTS):
+            call(partial(self._to.put_agents, part))
+            done.agents += len(part)
         for change in self._changes(source):
             call(partial(self._to.put_watch, *change))
             done.changes += 1
@@ -146,15 +148,34 @@ class Copy:
         ]
 
     def _letters(self, source: Store, since_ms: int, until_ms: int) -> None:
-        there = {letter[:4] for letter in self._calm.call(partial(self._to.dead, 10**9))}
-        found = [
-            letter
-            for letter in self._calm.call(partial(source.dead, 10**9))
-            if since_ms <= letter.at_ms < until_ms and letter[:4] not in there
-        ]
-        for part in _parts(found, LETTERS):
+        for part in _parts(self._missing(source, since_ms, until_ms), LETTERS):
             self._calm.call(partial(self._to.put_dead, part))
             self.done.letters += len(part)
+
+    def _missing(self, source: Store, since_ms: int, until_ms: int) -> Iterator[Dead]:
+        """The source's letters that are not there yet. Both stores tell theirs by time, so it is
+        enough to know what is there of one moment."""
+        there = self._all_dead(self._to)
+        first = next(there, None)
+        moment_ms, known = since_ms - 1, set[bytes]()
+        for letter in self._all_dead(source):
+            if not since_ms <= letter.at_ms < until_ms:
+                continue
+            if letter.at_ms != moment_ms:
+                moment_ms, known = letter.at_ms, set()
+            while first is not None and first.at_ms <= moment_ms:
+                if first.at_ms == moment_ms:
+                    known.add(_gist(first))
+                first = next(there, None)
+            if _gist(letter) not in known:
+                yield letter
+
+    def _all_dead(self, store: Store) -> Iterator[Dead]:
+        """Page by page: each may be long."""
+        last: Dead | None = None
+        while page := self._calm.call(partial(store.dead, LETTERS, last)):
+            yield from page
+            last = page[-1]
 
     def _verdicts(self, source: Store, since_ms: int, until_ms: int) -> Iterator[Told]:
         """Page by page, back from the newest. A page's last moment may not be whole: it is asked
@@ -295,6 +316,11 @@ def _of_result(result: Result) -> tuple[int, Hashable]:
 
 def _of_rollup(kept: Rollup) -> tuple[int, Hashable]:
     return kept.bucket.start_ms, kept.bucket[:3]
+
+
+def _gist(letter: Dead) -> bytes:
+    """What makes two letters the same one."""
+    return blake2b(repr(letter[:4]).encode(), digest_size=16).digest()
 
 
 def _span_ms(source: Source, since_ms: int, until_ms: int) -> tuple[int, int] | None:

@@ -195,6 +195,28 @@ def test_what_the_destination_has_of_its_own_stays(source: SqliteStore, to: Sqli
     assert [each.step_s for each in to.buckets(0, NOW_MS, 300, agent="own")] == [300]
 
 
+def test_letters_are_read_page_by_page_and_none_is_missed_or_copied_twice(
+    source: SqliteStore, to: SqliteStore, monkeypatch: pytest.MonkeyPatch
+):
+    rng = random.Random(3)
+    letters = [Dead(NOW_MS + rng.randrange(9), "ping/box", bytes([n]), "no") for n in range(60)]
+    source.put_dead(letters)
+    own = [Dead(NOW_MS + n, "ping/own", b"", "no") for n in range(9)]
+    to.put_dead([*own, *letters[::3]])
+    asked: list[int] = []
+    read = SqliteStore.dead
+
+    def noting(store: SqliteStore, limit: int = 1000, after: Dead | None = None) -> list[Dead]:
+        asked.append(limit)
+        return read(store, limit, after)
+
+    monkeypatch.setattr(SqliteStore, "dead", noting)
+    assert whole(source, to).letters == 40
+    assert whole(source, to).letters == 0
+    assert set(asked) == {copy.LETTERS}
+    assert sorted(one[:4] for one in to.dead()) == sorted(one[:4] for one in [*own, *letters])
+
+
 def test_results_that_the_destination_has_dropped_are_told(source: SqliteStore, to: SqliteStore):
     source.put([result(seq, NOW_MS - seq * DAY_MS) for seq in range(1, 7)], NOW_MS)
     to.put_raw_from(NOW_MS - 3 * DAY_MS - HOUR_MS)

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
+
+import pytest
 
 from agent import wire
 from indexer.replay import replay
-from indexer.store import Dead
+from indexer.store import Dead, Put
+from indexer.store_sqlite import SqliteStore
 from tests.indexers import now_ms, result, seqs, sqlite
 
 
 def letter(topic: str, payload: bytes) -> Dead:
-    return Dead(now_ms(), topic, payload, "as if a bug had refused it")
+    return Dead(now_ms() - 1, topic, payload, "as if a bug had refused it")
 
 
 def test_what_can_be_read_is_stored_and_what_cannot_stays(tmp_path: Path) -> None:
@@ -56,9 +61,37 @@ def test_classic_letters_are_read_only_when_asked_for(tmp_path: Path) -> None:
         assert seqs(store, "bob")
 
 
-def test_more_letters_than_one_chunk(tmp_path: Path) -> None:
-    with sqlite(tmp_path / "s.db") as store:
-        rows = [result(seq) for seq in range(1, 1202)]
-        store.put_dead([letter("ping/a1", wire.encode_result(row)) for row in rows])
-        assert replay(store, now_ms()).results == 1201
-        assert store.dead() == []
+@pytest.mark.parametrize("page", [1, 7, 100])
+def test_letters_are_read_page_by_page_whatever_stays(
+    page: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexer.replay.PAGE", page)
+    asked: list[int] = []
+
+    class Morgue(SqliteStore):
+        def dead(self, limit: int = 1000, after: Dead | None = None) -> list[Dead]:
+            asked.append(limit)
+            return super().dead(limit, after)
+
+    rows = [wire.encode_result(result(seq)) for seq in range(1, 252)]
+    payloads = [payload for row in rows for payload in (row, b"garbage")]
+    with closing(Morgue(str(tmp_path / "s.db"))) as store:
+        store.put_dead([letter("ping/a1", payload) for payload in payloads])
+        assert replay(store, now_ms()) == (502, 251, 251)
+        assert set(asked) == {page}
+        assert [one.payload for one in store.dead()] == [b"garbage"] * 251
+
+
+def test_what_becomes_a_letter_while_they_are_read_is_not_read_at_once(tmp_path: Path) -> None:
+    """As an engine does it with a result that it has no place for."""
+
+    class Full(SqliteStore):
+        def put(self, results: Sequence[wire.Result], now_ms: int) -> Put:
+            letters = [Dead(now_ms, "ping/a1", wire.encode_result(one), "no") for one in results]
+            self.put_dead(letters)
+            return Put(0, 0, 0, len(letters))
+
+    with closing(Full(str(tmp_path / "s.db"))) as store:
+        store.put_dead([letter("ping/a1", wire.encode_result(result(seq))) for seq in (1, 2)])
+        assert replay(store, now_ms()) == (2, 2, 0)
+        assert [one.reason for one in store.dead()] == ["no", "no"]
