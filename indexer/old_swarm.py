@@ -10,7 +10,7 @@ from typing import Any
 from agent.wire import Result, WireError, rfc3339
 from indexer import classic
 from indexer.elastic import address
-from indexer.elastic.engine import Engine, check_files
+from indexer.elastic.engine import Engine, check_access
 from indexer.store import StoreDown, StoreRefused
 
 PAGE = 2000
@@ -28,7 +28,7 @@ class OldSwarm:
         where = address.parse(text)
         if where.indices is None:
             raise StoreRefused(f"{text} names no indices: …/logstash-* for example")
-        check_files(where)
+        check_access(where)
         self.skipped = 0
         self.example = ""
         self._indices = where.indices

@@ -9,9 +9,11 @@
   written to is refreshed first.
 """
 
+import logging
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from agent.wire import Result, encode_result, ping_topic
@@ -19,7 +21,7 @@ from indexer import rollup
 from indexer.elastic import address, document, read, templates
 from indexer.elastic.bulk import Bulk, Sending
 from indexer.elastic.document import Known
-from indexer.elastic.engine import Engine, check_files
+from indexer.elastic.engine import Engine, Refusal, check_access
 from indexer.elastic.read import BY_PAIR, HOUR_MS, Wanted
 from indexer.elastic.rollup import Rolling
 from indexer.elastic.state import State
@@ -37,10 +39,13 @@ from indexer.store import (
 )
 
 RAW_FROM = "raw from hour"  # the fact: raw results of earlier hours are dropped
+_NOTE_S = 600.0  # with more to do than can be done, what is new is noted after this at the latest
 _PART = 1000  # results of a put that are on their way while the next are written down
 _REMEMBER_S = 300.0  # how long others' word on agents and on what is dropped is believed
 _MOST_REFRESHED = 40  # indices that are named in one request
 DAY_MS = 24 * HOUR_MS
+
+log = logging.getLogger("swarming.elastic")
 
 
 class ElasticStore:
@@ -48,24 +53,27 @@ class ElasticStore:
 
     rows_a_put = 4000
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, look: bool = False, secrets: str = "SWARMING_STORE") -> None:
+        """look: nothing is made or asked for that reading does not need."""
         where = address.parse(text)
         if where.indices is not None:
             raise StoreRefused("a store's indices are named by its prefix, not by the address")
-        check_files(where)
-        self._engine = Engine(where)
+        check_access(where, secrets)
+        self._engine = Engine(where, secrets)
         self._prefix = where.prefix
         self._bulk = Bulk(self._engine)
         self._state = State(self._engine, self._bulk)
         self._rolling = Rolling(self._engine, self._bulk, self._state)
         self._rolls = threading.Lock()
+        self._note_s = 0.0
         self._written: set[str] = set()  # indices that were written to since they were read
         self._known: Known = {}
         self._raw_from_hour: int | None = None
         self._look_s = 0.0
         try:
-            templates.check(self._engine)
-            self._engine.ask("POST", f"/{self._prefix}-*/_refresh", timeout_s=60)
+            templates.check(self._engine, look)
+            if not look:
+                self._engine.ask("POST", f"/{self._prefix}-*/_refresh", timeout_s=60)
         except BaseException:
             self._engine.close()
             raise
@@ -77,10 +85,11 @@ class ElasticStore:
             return Put(0, 0, 0)
         self._look({each.agent for each in results})
         fresh = [each for each in results if self._is_kept(each)]
-        self._written |= {document.index_of(self._prefix, each) for each in fresh}
+        indices = {document.family_of(each) for each in fresh}
         parts = [fresh[at : at + _PART] for at in range(0, len(fresh), _PART)]
-        sent = [Sending(self._bulk, self._lines(part, now_ms)) for part in parts]
-        items = [item for part in sent for item in part.items()]
+        with self._writing(*indices):
+            sent = [Sending(self._bulk, self._lines(part, now_ms)) for part in parts]
+            items = [item for part in sent for item in part.items()]
         words = [item.word for item in items]
         bad = [
             Dead(now_ms, ping_topic(each.agent), encode_result(each), item.reason)
@@ -193,11 +202,17 @@ class ElasticStore:
     # --- roll-ups and retention -----------------------------------------------------------------
 
     def rollup(self, now_ms: int, limit: int = 2000) -> int:
-        with self._rolls:
-            self._wrote("rollups-*", "dirty")
-            self._rolling.note()
+        """What was noted is made whole before the next is noted, or the running hour alone, which
+        changes all the time, would keep a large swarm busy."""
+        with self._rolls, self._writing("rollups-*", "dirty"):
             self._rolling.roll(now_ms, limit)
-            return self._rolling.left(now_ms)
+            left = self._rolling.left(now_ms)
+            if left == 0 or time.monotonic() >= self._note_s:
+                self._note_s = time.monotonic() + _NOTE_S
+                self._rolling.note()
+                self._rolling.roll(now_ms, limit)
+                left = self._rolling.left(now_ms)
+            return left
 
     def retain(self, now_ms: int, keep_raw_ms: int) -> int:
         before_ms = now_ms - keep_raw_ms
@@ -206,28 +221,37 @@ class ElasticStore:
         dropped = 0
         for index, day in sorted(self._days().items()):
             if (day + 1) * DAY_MS <= before_ms:
-                with self._rolls:
-                    dropped += self._drop(index, day)
+                try:
+                    with self._rolls:
+                        dropped += self._drop(index, day)
+                except Refusal as error:
+                    log.warning("%s is not dropped: %s", index, error)
         return dropped
 
     def _days(self) -> dict[str, int]:
-        """The indices of results, and their days."""
-        path = f"/{self._prefix}-results-*/_settings/index.uuid"
-        days = {name: document.day_of(name) for name in self._engine.ask("GET", path)}
+        """The indices of results that are open, and their days: what is closed stays."""
+        path = f"/{self._prefix}-results-*/_settings/index.uuid?expand_wildcards=open"
+        days = {name: document.day_of(self._prefix, name) for name in self._engine.ask("GET", path)}
         return {name: day for name, day in days.items() if day is not None}
 
     def _drop(self, index: str, day: int) -> int:
         """Rolled up first; from then on the hours that it had take no more results."""
-        self._wrote("rollups-*", "dirty")
-        self._rolling.note()
-        self._rolling.roll_hours(day * DAY_MS, (day + 1) * DAY_MS)
         newest = {"newest": {"max": {"field": "@timestamp"}}}
         body = {"size": 0, "track_total_hits": True, "aggs": newest}
+        self._engine.ask("POST", f"/{index}/_refresh", timeout_s=60)
         found = read.search(self._engine, index, body)
-        newest_ms = found["aggregations"]["newest"]["value"]
+        newest_ms = found.get("aggregations", {}).get("newest", {}).get("value")
         if newest_ms is not None:
             self.put_raw_from((int(newest_ms) // HOUR_MS + 1) * HOUR_MS)
+        before = self._rolling.checkpoints().get(index)
+        with self._writing("rollups-*", "dirty"):
+            self._rolling.note()
+            self._rolling.roll_hours(day * DAY_MS, (day + 1) * DAY_MS)
+        if self._rolling.checkpoints().get(index) != before:
+            log.info("%s still takes results: it is dropped the next time", index)
+            return 0
         self._engine.ask("DELETE", f"/{index}", timeout_s=60, may_miss=True)
+        self._rolling.forget(index)
         return int(found["hits"]["total"]["value"])
 
     def raw_from_ms(self) -> int | None:
@@ -246,43 +270,43 @@ class ElasticStore:
         yield from map(Rollup._make, found)
 
     def put_rollups(self, rollups: Sequence[Rollup]) -> None:
-        self._wrote("rollups-*", "dirty")
-        self._rolling.put(rollups)
-        self._rolling.mark_longer({read.period_of(each.bucket) for each in rollups})
+        with self._writing("rollups-*", "dirty"):
+            self._rolling.put(rollups)
+            self._rolling.mark_longer({read.period_of(each.bucket) for each in rollups})
 
     # --- what is kept beside the results --------------------------------------------------------
 
     def put_dead(self, letters: Sequence[Dead]) -> None:
-        self._wrote("dead")
-        self._state.put_dead(letters)
+        with self._writing("dead"):
+            self._state.put_dead(letters)
 
-    def dead(self, limit: int = 1000) -> list[Dead]:
+    def dead(self, limit: int = 1000, after: Dead | None = None) -> list[Dead]:
         self._read("dead")
-        return self._state.dead(limit)
+        return self._state.dead(limit, after)
 
     def drop_dead(self, ids: Iterable[str]) -> None:
-        self._state.delete("dead", ids)
+        self._state.drop_dead(ids)
 
     def put_agents(self, records: Sequence[AgentRecord]) -> None:
-        self._wrote("agents")
         self._known |= {each.agent: document.who(each.facts) for each in records}
-        self._state.put_agents(records)
+        with self._writing("agents"):
+            self._state.put_agents(records)
 
     def agents(self) -> list[AgentRecord]:
         self._read("agents")
         return self._state.agents()
 
     def put_watch(self, at_ms: int, scope: str, text: str | None, who: str) -> None:
-        self._wrote("watches")
-        self._state.put_watch(at_ms, scope, text, who)
+        with self._writing("watches"):
+            self._state.put_watch(at_ms, scope, text, who)
 
     def watch_history(self, scope: str | None = None, limit: int = 100) -> list[WatchChange]:
         self._read("watches")
         return self._state.watch_history(scope, limit)
 
     def put_verdict(self, at_ms: int, target: str, facts: dict[str, Any]) -> None:
-        self._wrote("verdicts")
-        self._state.put_verdict(at_ms, target, facts)
+        with self._writing("verdicts"):
+            self._state.put_verdict(at_ms, target, facts)
 
     def verdicts(
         self, since_ms: int, until_ms: int, *, target: str | None = None, limit: int = 1000
@@ -301,23 +325,29 @@ class ElasticStore:
 
     # --- the engine -----------------------------------------------------------------------------
 
-    def _wrote(self, *families: str) -> None:
-        self._written |= {f"{self._prefix}-{family}" for family in families}
+    @contextmanager
+    def _writing(self, *families: str) -> Iterator[None]:
+        """What is written in the block is found by whoever reads after it."""
+        try:
+            yield
+        finally:
+            self._written |= {f"{self._prefix}-{family}" for family in families}
 
     def _read(self, *families: str) -> None:
         """Afterwards all is found in these families that this process has written."""
         begins = tuple(f"{self._prefix}-{family}" for family in families)
-        mine = {index for index in self._written.copy() if index.startswith(begins)}
+        seen = {index for index in self._written.copy() if index.startswith(begins)}
+        mine = seen
         if len(mine) > _MOST_REFRESHED:
             mine = {index for index in mine if not index.startswith(f"{self._prefix}-results-")}
             mine.add(f"{self._prefix}-results-*")
         if mine:
-            self._written -= {index for index in self._written.copy() if index.startswith(begins)}
+            self._written -= seen
             path = f"/{','.join(sorted(mine))}/_refresh?ignore_unavailable=true"
             try:
-                self._engine.ask("POST", path, timeout_s=60)
+                self._engine.ask("POST", path, timeout_s=read.TIMEOUT_S)
             except BaseException:
-                self._written |= mine
+                self._written |= seen
                 raise
 
     def backup(self, path: str) -> None:

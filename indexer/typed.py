@@ -39,10 +39,10 @@ def _file_of(text: str) -> str | None:
 
 def _check_indices(text: str, option: str) -> None:
     """They are there; and all is found in them that others have written until now."""
-    from indexer.elastic.engine import Engine, Refusal, check_files
+    from indexer.elastic.engine import Engine, Refusal, check_access
 
     where = address.parse(text)
-    check_files(where)
+    check_access(where)
     engine = Engine(where)
     names = ",".join(f"{where.prefix}-{family}" for family in _FAMILIES)
     path = f"/{names}/_refresh?ignore_unavailable=true&allow_no_indices=true"

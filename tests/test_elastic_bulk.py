@@ -21,12 +21,13 @@ from indexer.store import StoreDown
         (400, "document_parsing_exception", "bad"),
         (400, "mapper_parsing_exception", "bad"),
         (400, "strict_dynamic_mapping_exception", "bad"),
+        (400, "illegal_argument_exception", "odd"),
     ],
 )
-def test_an_item_is_stored_known_bad_or_wanted_again(status: int, kind: str, word: str) -> None:
+def test_an_item_is_stored_known_bad_odd_or_wanted_again(status: int, kind: str, word: str) -> None:
     item = judge(status, kind, "why")
     assert item.word == word
-    assert ("why" in item.reason) == (word in ("again", "bad"))
+    assert ("why" in item.reason) == (word in ("again", "bad", "odd"))
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,22 @@ def test_the_fields_say_what_the_result_says() -> None:
     assert "observer.geo.name" not in http and "swarming.loss_pct" not in http
 
 
+def test_what_is_not_of_its_fields_type_is_left_out_and_comes_back() -> None:
+    odd = {"type": {"a": 1}, "generation": [2], "iface": 3, "confidence": "much",
+           "signal": {"rsrp_dbm": {"b": 2}, "rsrq_db": -9}}  # fmt: skip
+    sent = result(HTTP | {"link": odd, "tls_version": {"c": 3}, "certificate_end": [4]})
+    made = document.document(sent, None, 1, future=False)
+    fields_of = dict(leaves(made))
+    assert fields_of["swarming.link.signal.rsrq_db"] == -9
+    assert not {name for name in fields_of if name.startswith(("swarming.link.t", "tls.v"))}
+    assert document.result_of({"_source": made}) == sent
+    facts = {"version": {"a": 1}, "link": {"type": []}, "clock": {"trust": {}},
+             "journal": {"waiting": {}, "evicted": True, "lost": 7}}  # fmt: skip
+    told = dict(leaves(document.agent_document(AgentRecord("box", facts, 1, None, True))))
+    assert told["swarming.version"] is None and told["swarming.journal.lost"] == 7
+    assert "swarming.journal.evicted" not in told
+
+
 @pytest.mark.parametrize(
     ("place", "name", "location"),
     [
@@ -118,8 +134,10 @@ def test_a_result_goes_where_its_own_time_says() -> None:
     assert document.index_of("p", result(ICMP, clock="unsynced")) == "p-unsynced"
     old = document.index_of("p", result(ICMP, time_ms=-62_135_596_800_000))
     assert old == "p-results-0001.01.01"
-    assert document.day_of(old) == -719_162
-    assert document.day_of("p-results-by.hand") is None
+    assert document.day_of("p", old) == -719_162
+    assert document.day_of("p", "p-results-by.hand") is None
+    assert document.day_of("p", "p-results-old-2023.01.01") is None
+    assert document.indices_of("p", -(10**17), 10**17) == "p-results-*"
 
 
 def test_identities_never_meet() -> None:
@@ -135,7 +153,7 @@ json_values = st.recursive(
 )  # fmt: skip
 
 
-@given(st.dictionaries(st.text(max_size=8), json_values, max_size=4))
+@given(st.dictionaries(st.text(max_size=8).map("x".__add__), json_values, max_size=4))
 def test_any_body_comes_back_word_for_word(more: dict[str, Any]) -> None:
     sent = result(more | ICMP)
     _, line = document.line("p", sent, {}, 1, False).splitlines()

@@ -13,9 +13,11 @@ from indexer.store import StoreRefused
 
 SCHEMES = ("elasticsearch", "opensearch")
 OPTIONS = ("ca", "cert", "key", "api_key", "user", "password", "prefix", "shards", "replicas")
+_HOST = re.compile(r"[\w.:%-]+\Z")
 _PREFIX = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
 _INDICES = re.compile(r"[a-z0-9*][a-z0-9*._,-]{0,255}\Z")
-_SECRET = re.compile(r"[^/:]*(:[^/:]*)?@")
+_FAMILY = re.compile(r"-(results|rollups|verdicts|agents|watches|dead|dirty|state|unsynced)\b")
+_SECRET = re.compile(r"//.*@|[^/:]*(:[^:]*)?@")
 _NUMBERS = {"shards": 1024, "replicas": 10}  # and the most that makes sense
 
 
@@ -35,6 +37,12 @@ class Address:
     prefix: str = "swarming"
     shards: int = 1
     replicas: int | None = None  # None: one where there is a second node to hold it
+
+    @property
+    def is_here(self) -> bool:
+        """Nobody between us and it can listen."""
+        hosts = {urlsplit(url).hostname for url in self.urls}
+        return hosts <= {"localhost", "127.0.0.1", "::1"}
 
     @property
     def tls(self) -> bool:
@@ -66,14 +74,16 @@ def parse(text: str) -> Address:
         raise StoreRefused(f"{_shown(text)}: each host is http://HOST:PORT, or each https://")
     options = _options(query)
     _check(options, urls[0].startswith("https:"))
+    if any(one.path.strip("/") for one in parts[:-1]) or any(one.fragment for one in parts):
+        raise StoreRefused(f"{_shown(text)}: indices are named once, after the last host")
     return Address(scheme, urls, _indices(parts[-1].path), **options)
 
 
 def _url(part: SplitResult) -> str:
-    host = part.hostname
-    if not host:
+    host, port = part.hostname, 9200 if part.port is None else part.port
+    if not host or not _HOST.match(host) or not port:
         raise ValueError("each host is http://HOST:PORT, or each https://")
-    return f"{part.scheme}://{f'[{host}]' if ':' in host else host}:{part.port or 9200}"
+    return f"{part.scheme}://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _options(query: str) -> dict[str, Any]:
@@ -82,7 +92,7 @@ def _options(query: str) -> dict[str, Any]:
         if name not in OPTIONS:
             raise StoreRefused(f"a store has no option {name!r:.40}: {', '.join(OPTIONS)}")
         if name in _NUMBERS:
-            if not (value.isascii() and value.isdigit() and int(value) <= _NUMBERS[name]):
+            if not re.fullmatch("[0-9]{1,4}", value) or int(value) > _NUMBERS[name]:
                 raise StoreRefused(f"{name} is a number up to {_NUMBERS[name]}, not {value!r:.40}")
             options[name] = int(value)
         elif not value:
@@ -105,6 +115,8 @@ def _check(options: dict[str, Any], tls: bool) -> None:
         raise StoreRefused(
             f"prefix {options['prefix']!r:.80}: small letters, digits, '.', '_' and '-'"
         )
+    if _FAMILY.search(options.get("prefix", "")):
+        raise StoreRefused(f"prefix {options['prefix']!r}: that is how indices of ours are called")
     if options.get("shards") == 0:
         raise StoreRefused("an index has at least 1 shard")
 
@@ -118,4 +130,4 @@ def _indices(path: str) -> str | None:
 
 def _shown(text: str) -> str:
     """Of an address that may hold a secret in the wrong place: all but that."""
-    return repr(_SECRET.sub("…@", text)[:80])
+    return repr(_SECRET.sub("//…@", text)[:80])

@@ -1,7 +1,8 @@
 """Many documents into the engine, each with an answer of its own: the failure contract.
 
     item 201 stored · 409 known · 400 bad, with the engine's reason · 429, 5xx again
-    a block (read-only, disk full), no permission, a closed index: StoreDown at once
+    a block (read-only, disk full), no permission, a closed index: StoreDown at once, and so is
+    a 400 that is not plainly about the document and that all items of a request share
     the request: 413 in halves · 429, 5xx, no answer: again
 
 Again means after a random part of a pause that doubles (full jitter), in smaller pieces; what an
@@ -15,20 +16,22 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from indexer.elastic.engine import Engine, Refusal
+from indexer.elastic.engine import Engine, Refusal, Strange
 from indexer.store import StoreDown
 
 PATIENCE_S = 30.0
 TIMEOUT_S = 20.0
 FIRST_S, LAST_S = 0.1, 5.0
-MOST_BYTES = 8 << 20
+MOST_BYTES, LEAST_BYTES = 8 << 20, 32 << 10
 MOST_ROWS, LEAST_ROWS = 5000, 25
 _PATH = "/_bulk?filter_path=errors,items.*.status,items.*.error.type,items.*.error.reason"
 _NOT_THE_DOCUMENT = ("index_closed_exception", "validation_exception")  # 400s of the cluster
+_THE_DOCUMENT = ("document_parsing_exception", "mapper_parsing_exception",
+                 "strict_dynamic_mapping_exception")  # fmt: skip
 
 
 class Item(NamedTuple):
-    """What became of one document: stored | known | bad | again."""
+    """What became of one document: stored | known | bad | again; odd: bad, unless all are."""
 
     word: str
     reason: str = ""
@@ -46,7 +49,7 @@ def judge(status: int, kind: str, reason: str) -> Item:
         return Item("again", reason or kind)
     if status == 404:
         raise StoreDown(f"{reason or kind}: may indices be made by themselves?"[:400])
-    return Item("bad", f"{kind}: {reason}"[:400])
+    return Item("bad" if kind in _THE_DOCUMENT else "odd", f"{kind}: {reason}"[:400])
 
 
 class Bulk:
@@ -57,7 +60,7 @@ class Bulk:
         self._rng = random.Random()
         self._lock = threading.Lock()
         self._rows = MOST_ROWS
-        self._bytes = MOST_BYTES
+        self._bytes = self._most_bytes = MOST_BYTES
 
     def send(self, lines: Sequence[bytes]) -> list[Item]:
         """What became of each of the lines; none is `again`. Raises StoreDown."""
@@ -116,11 +119,17 @@ class Bulk:
         except Refusal as error:
             return self._refused(error, lines, len(body))
         except StoreDown as error:
-            self._smaller(len(lines))
+            self._smaller(len(lines), len(body))
             return [Item("again", str(error))] * len(lines)
-        answers = [judge(*_told(item)) for item in found["items"]]
+        told = found.get("items")
+        if not isinstance(told, list) or len(told) != len(lines):
+            raise Strange("the answer to a bulk is none")
+        answers = [judge(*_told(item)) for item in told]
+        if all(item.word == "odd" for item in answers):
+            raise StoreDown(answers[0].reason)
+        answers = [Item("bad", item.reason) if item.word == "odd" else item for item in answers]
         if any(item.word == "again" for item in answers):
-            self._smaller(len(lines))
+            self._smaller(len(lines), len(body))
         else:
             self._larger()
         return answers
@@ -131,20 +140,22 @@ class Bulk:
             if len(lines) == 1:
                 return [Item("bad", f"the engine takes no document of {size} bytes")]
             with self._lock:
-                self._bytes = min(self._bytes, size) // 2
+                self._bytes = self._most_bytes = min(self._most_bytes, size) // 2
             return [Item("again", "")] * len(lines)
         if error.blocked or error.status < 429:
             raise error
-        self._smaller(len(lines))
+        self._smaller(len(lines), size)
         return [Item("again", str(error))] * len(lines)
 
-    def _smaller(self, rows: int) -> None:
+    def _smaller(self, rows: int, size: int) -> None:
         with self._lock:
             self._rows = max(LEAST_ROWS, min(self._rows, rows) // 2)
+            self._bytes = min(self._most_bytes, max(LEAST_BYTES, min(self._bytes, size) // 2))
 
     def _larger(self) -> None:
         with self._lock:
             self._rows = min(MOST_ROWS, self._rows + self._rows // 4 + 1)
+            self._bytes = min(self._most_bytes, self._bytes + self._bytes // 4)
 
 
 class Sending(threading.Thread):

@@ -33,6 +33,7 @@ _PLAIN = (
 _SIGNALS = {
     field.name.rpartition(".")[2] for field in fields.RESULT if ".signal." in field.name
 }  # fmt: skip
+_DAYS = -719_162, 2_932_897  # since 1970: the years 1 to 9999
 _MOST_NAMED = 40  # indices in one request
 _NETWORKS = {4: "ipv4", 6: "ipv6"}
 
@@ -45,10 +46,14 @@ def identity(result: Result) -> str:
 
 
 def index_of(prefix: str, result: Result) -> str:
+    return f"{prefix}-{family_of(result)}"
+
+
+def family_of(result: Result) -> str:
     """Where it belongs, by its own time; a time that is known to be wrong names no day."""
     if result.clock == "unsynced":
-        return f"{prefix}-unsynced"
-    return f"{prefix}-results-{_day(result.time_ms // 86_400_000)}"
+        return "unsynced"
+    return f"results-{_day(result.time_ms // 86_400_000)}"
 
 
 @lru_cache(1000)
@@ -58,16 +63,16 @@ def _day(number: int) -> str:
 
 def indices_of(prefix: str, since_ms: int, until_ms: int) -> str:
     """Those that hold results of this time; all, when they are too many to be named."""
-    days = range(since_ms // 86_400_000, -(-until_ms // 86_400_000))
+    days = range(max(since_ms // 86_400_000, _DAYS[0]), min(-(-until_ms // 86_400_000), _DAYS[1]))
     if not 0 < len(days) <= _MOST_NAMED:
         return f"{prefix}-results-*"
     return ",".join(f"{prefix}-results-{_day(day)}" for day in days)
 
 
-def day_of(index: str) -> int | None:
-    """Of an index of results: its day since 1970."""
+def day_of(prefix: str, index: str) -> int | None:
+    """Of an index of results: its day since 1970; None: it is none of ours."""
     try:
-        day = datetime.strptime(index[-10:], "%Y.%m.%d").replace(tzinfo=UTC)
+        day = datetime.strptime(index, f"{prefix}-results-%Y.%m.%d").replace(tzinfo=UTC)
     except ValueError:
         return None
     return round(day.timestamp()) // 86_400
@@ -216,24 +221,33 @@ def _http(found: dict[str, Any], body: dict[str, Any]) -> None:
         response["body"] = {"bytes": body["bytes"]}
     if response:
         found.setdefault("http", {})["response"] = response
-    if body.get("tls_version"):
+    if isinstance(body.get("tls_version"), str):
         found.setdefault("tls", {})["version"] = body["tls_version"]
-    if body.get("certificate_end"):
+    if isinstance(body.get("certificate_end"), str):
         found.setdefault("tls", {})["server"] = {"not_after": body["certificate_end"]}
 
 
 def _link(ours: dict[str, Any], link: dict[str, Any]) -> None:
-    told = {
-        name: link[name]
-        for name in ("type", "generation", "iface", "confidence")
-        if link.get(name) is not None
+    told: dict[str, Any] = {
+        name: link[name] for name in ("type", "generation", "iface") if _is_word(link.get(name))
     }
+    if _is_number(link.get("confidence")):
+        told["confidence"] = link["confidence"]
     signal = link.get("signal")
     if isinstance(signal, dict):
-        kept = {name: value for name, value in signal.items() if name in _SIGNALS}
+        kept = {name: signal[name] for name in _SIGNALS & signal.keys() if _is_number(signal[name])}
         if kept:
             told["signal"] = kept
     ours["link"] = told
+
+
+def _is_word(value: Any) -> bool:
+    """What is not of its field's type would be refused with all that is around it."""
+    return isinstance(value, str)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
 
 
 # --- agents -------------------------------------------------------------------------------------
@@ -265,18 +279,23 @@ def agent_document(record: AgentRecord) -> dict[str, Any]:
         part if isinstance(part, dict) else {}
         for part in (facts.get("journal"), facts.get("link"), facts.get("clock"))
     )
+    counts = ("waiting", "evicted", "lost")
     ours = {
         "here": record.here,
-        "version": facts.get("version"),
-        "link": {"type": link.get("type")},
-        "clock": clock.get("trust"),
-        "journal": {name: journal.get(name) for name in ("waiting", "evicted", "lost")},
+        "version": _word(facts.get("version")),
+        "link": {"type": _word(link.get("type"))},
+        "clock": _word(clock.get("trust")),
+        "journal": {name: journal[name] for name in counts if type(journal.get(name)) is int},
         "raw": dumps(record).decode(),
     }
     found = {"@timestamp": record.seen_ms, "observer": {"name": record.agent}, "swarming": ours}
     for name, more in who(facts).items():
         found[name] = found.get(name, {}) | more
     return found
+
+
+def _word(value: Any) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 # --- back ---------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ anew from its files, so that a key that was renewed needs no restart.
 
 import logging
 import os
+import re
 import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -41,11 +42,19 @@ class Refusal(StoreDown):
         return self.status in (401, 403) and not self.blocked
 
 
+class Strange(StoreDown):
+    """Somebody answered, but no engine: a proxy, perhaps, or another server."""
+
+
 class Answer(NamedTuple):
     status: int
     body: Any
 
 
+_API_KEY = re.compile(r"[A-Za-z0-9+/=_:-]+\Z")
+_PASSWORD = re.compile(r"[^\x00-\x1f\x7f]+\Z")
+
+log = logging.getLogger("swarming.elastic")
 for _name in ("elastic_transport", "opensearch"):  # each failure is told by who asked, once
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
@@ -53,10 +62,14 @@ _Call = Callable[[str, str, dict[str, str], bytes | None, float], Answer]
 
 
 class Engine:
-    """A cluster at an address. For all threads."""
+    """A cluster at an address. For all threads.
 
-    def __init__(self, address: Address) -> None:
+    What is not in files comes from the environment: `secrets` is how its variables begin.
+    """
+
+    def __init__(self, address: Address, secrets: str = "SWARMING_STORE") -> None:
         self.address = address
+        self._secrets = secrets
         self._client: tuple[_Call, Callable[[], None]] | None = None
         self._lock = threading.Lock()
 
@@ -80,11 +93,13 @@ class Engine:
         status, found = call(method, path, _NDJSON if lines else _JSON, data, timeout_s)
         if status == 404 and may_miss:
             return None
-        if status >= 400:
+        if not 200 <= status < 300:
             refusal = Refusal(status, *_why(found))
             if refusal.unknown:
                 self.close()
             raise refusal
+        if not isinstance(found, dict):
+            raise Strange(f"what answers at {self.address.urls[0]} is no engine")
         return found
 
     def close(self) -> None:
@@ -98,7 +113,7 @@ class Engine:
         with self._lock:
             if self._client is None:
                 make = _elasticsearch if self.address.scheme == "elasticsearch" else _opensearch
-                self._client = make(self.address)
+                self._client = make(self.address, _secrets_of(self.address, self._secrets))
             return self._client
 
 
@@ -116,48 +131,60 @@ def _why(body: Any) -> tuple[str, str]:
 # --- what lets us in ----------------------------------------------------------------------------
 
 
-def _secret(path: str | None, variable: str) -> str | None:
-    """Of the file, else of the environment. Read each time: it may be a new one."""
-    if path is None:
-        return os.environ.get(variable) or None
-    try:
-        with open(path, encoding="ascii") as file:
-            text = file.read().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise StoreDown(f"{path}: {getattr(error, 'strerror', None) or 'not a secret'}") from error
-    if not text:
-        raise StoreDown(f"{path} is empty")
+class Secrets(NamedTuple):
+    """Headers that hold an API key; or a user and a password."""
+
+    headers: dict[str, str]
+    basic: tuple[str, str] | None
+
+
+def _secrets_of(address: Address, begin: str) -> Secrets:
+    """Read each time: it may be a new one. Raises StoreDown, which tells no secret."""
+    if address.user is not None:
+        password = _secret(address.password, f"{begin}_PASSWORD", _PASSWORD)
+        if password is None:
+            raise StoreDown(f"the store's user wants password=FILE or {begin}_PASSWORD")
+        return Secrets({}, (address.user, password))
+    key = _secret(address.api_key, f"{begin}_API_KEY", _API_KEY)
+    return Secrets({} if key is None else {"authorization": f"ApiKey {key}"}, None)
+
+
+def _secret(path: str | None, variable: str, shape: re.Pattern[str]) -> str | None:
+    """Of the file, else of the environment."""
+    where, text = variable, os.environ.get(variable)
+    if path is not None:
+        where = path
+        try:
+            with open(path, encoding="utf-8") as file:
+                text = file.read().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            why = getattr(error, "strerror", None) or "is no text"
+            raise StoreDown(f"the store's secret: {path}: {why}") from error
+    elif not text:
+        return None
+    if not text or not shape.match(text):
+        raise StoreDown(f"{where} does not hold one line with nothing but the secret")
     return text
 
 
-def _headers(address: Address) -> dict[str, str]:
-    """An API key; a user's name and password go to the client."""
-    key = None
-    if address.user is None:
-        key = _secret(address.api_key, "SWARMING_STORE_API_KEY")
-    return {} if key is None else {"authorization": f"ApiKey {key}"}
-
-
-def _basic(address: Address) -> tuple[str, str] | None:
-    if address.user is None:
-        return None
-    password = _secret(address.password, "SWARMING_STORE_PASSWORD")
-    if password is None:
-        raise StoreRefused("the store's user wants password=FILE or SWARMING_STORE_PASSWORD")
-    return address.user, password
-
-
-def check_files(address: Address) -> None:
-    """Raises StoreRefused for a file that cannot be read: the clients' own words are no help."""
-    for path in (address.ca, address.cert, address.key, address.api_key, address.password):
+def check_access(address: Address, secrets: str = "SWARMING_STORE") -> None:
+    """Raises StoreRefused for what cannot be read: the clients' own words are no help."""
+    for name in ("ca", "cert", "key"):
+        path = getattr(address, name)
         if path is not None and not os.access(path, os.R_OK):
-            raise StoreRefused(f"--store: {path} cannot be read")
+            raise StoreRefused(f"the store's {name}: {path} cannot be read")
+    try:
+        found = _secrets_of(address, secrets)
+    except StoreDown as error:
+        raise StoreRefused(str(error)) from error
+    if (found.headers or found.basic) and not address.tls and not address.is_here:
+        log.warning("the store's secret travels in clear to %s: use https", address.urls[0])
 
 
 # --- the two clients ----------------------------------------------------------------------------
 
 
-def _elasticsearch(address: Address) -> tuple[_Call, Callable[[], None]]:
+def _elasticsearch(address: Address, secrets: Secrets) -> tuple[_Call, Callable[[], None]]:
     from elastic_transport import ConnectionTimeout, TlsError, TransportError
     from elasticsearch import ApiError, Elasticsearch, UnsupportedProductError
 
@@ -166,8 +193,8 @@ def _elasticsearch(address: Address) -> tuple[_Call, Callable[[], None]]:
         tls |= {"client_cert": address.cert, "client_key": address.key}
     client = Elasticsearch(
         list(address.urls),
-        headers=_headers(address),
-        basic_auth=_basic(address),
+        headers=secrets.headers,
+        basic_auth=secrets.basic,
         max_retries=len(address.urls) - 1,
         retry_on_status=(),
         connections_per_node=_POOL,
@@ -180,10 +207,10 @@ def _elasticsearch(address: Address) -> tuple[_Call, Callable[[], None]]:
         try:
             asked = client.options(request_timeout=timeout_s)
             found = asked.perform_request(method, path, headers=headers, body=body)
+        except UnsupportedProductError as error:
+            raise Strange(f"what answers at {address.urls[0]} is no Elasticsearch") from error
         except ApiError as error:
             return Answer(error.meta.status, error.body)
-        except UnsupportedProductError as error:
-            raise StoreRefused(f"{address.urls[0]} is no Elasticsearch: {error}") from error
         except ConnectionTimeout as error:
             raise StoreDown(f"no answer within {timeout_s:.0f} s") from error
         except TlsError as error:
@@ -195,7 +222,7 @@ def _elasticsearch(address: Address) -> tuple[_Call, Callable[[], None]]:
     return call, client.close
 
 
-def _opensearch(address: Address) -> tuple[_Call, Callable[[], None]]:
+def _opensearch(address: Address, secrets: Secrets) -> tuple[_Call, Callable[[], None]]:
     from opensearchpy import OpenSearch, exceptions
 
     tls: dict[str, Any] = {"ca_certs": address.ca} if address.ca else {}
@@ -205,21 +232,20 @@ def _opensearch(address: Address) -> tuple[_Call, Callable[[], None]]:
         tls |= {"use_ssl": True, "verify_certs": True}
     client = OpenSearch(
         list(address.urls),
-        http_auth=_basic(address),
+        http_auth=secrets.basic,
         max_retries=len(address.urls) - 1,
         retry_on_status=(),
         retry_on_timeout=False,
         pool_maxsize=_POOL,
         **tls,
     )
-    always = _headers(address)
 
     def call(
         method: str, path: str, headers: dict[str, str], body: bytes | None, timeout_s: float
     ) -> Answer:
         try:
             found = client.transport.perform_request(
-                method, path, headers=headers | always, body=body,
+                method, path, headers=headers | secrets.headers, body=body,
                 params={"request_timeout": timeout_s},
             )  # fmt: skip
         except exceptions.ConnectionTimeout as error:
@@ -228,6 +254,8 @@ def _opensearch(address: Address) -> tuple[_Call, Callable[[], None]]:
             raise StoreDown(f"{', '.join(address.urls)}: {_line(error)}") from error
         except exceptions.TransportError as error:
             return Answer(int(error.status_code), error.info)
+        except exceptions.OpenSearchException as error:
+            raise Strange(f"what answers at {address.urls[0]} is no OpenSearch") from error
         return Answer(200, found)
 
     return call, client.close

@@ -90,18 +90,22 @@ def pages(
     limit: int | None = None,
     source: Sequence[str] = (RAW,),
     more: str = "",
+    size: int = PAGE,
+    after: Sequence[Any] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Every hit in this order, which has to be a total one."""
     body: Query = {
-        "size": PAGE,
+        "size": size,
         "track_total_hits": False,
         "query": {"bool": {"filter": list(filters)}},
         "sort": [{name: {"order": order}} for name, order in sort],
         "_source": list(source) or False,
     }
+    if after is not None:
+        body["search_after"] = list(after)
     while limit is None or limit > 0:
         if limit is not None:
-            body["size"] = min(PAGE, limit)
+            body["size"] = min(size, limit)
         hits = search(engine, indices, body, _HITS + more).get("hits", {}).get("hits", [])
         yield from hits
         if len(hits) < body["size"]:
@@ -284,9 +288,13 @@ def dirty(engine: Engine, prefix: str, range_s: tuple[int, int], wanted: Wanted)
             if value is not None
         ),
     ]
-    sort = [("@timestamp", "asc"), ("swarming.step_s", "asc"), ("swarming.agent", "asc"),
-            ("swarming.target", "asc")]  # fmt: skip
-    return {Period._make(raw_of(hit)) for hit in pages(engine, f"{prefix}-dirty", filters, sort)}
+    return {
+        Period._make(raw_of(hit)) for hit in pages(engine, f"{prefix}-dirty", filters, BY_PERIOD)
+    }
 
 
+BY_PERIOD = (
+    *(("@timestamp", "asc"), ("swarming.step_s", "asc")),
+    *(("swarming.agent", "asc"), ("swarming.target", "asc")),
+)
 BY_PAIR = itemgetter(0, 1, 2, 3)  # of buckets: agent, target, kind, start

@@ -10,9 +10,10 @@ them; `roll` makes what is marked. Both may be repeated from any point.
 - A mark is deleted only as it was read: a newer one stays.
 """
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any, NamedTuple
 
 from agent.wire import Result
@@ -24,13 +25,15 @@ from indexer.elastic.engine import Engine
 from indexer.elastic.read import HOUR_MS, Period, Query, Wanted, between
 from indexer.elastic.state import State, action, digest
 from indexer.rollup import HOUR_S, LEVELS_S, Tally
-from indexer.store import Bucket, StoreDown
+from indexer.store import Bucket
 
 ROLLED = "rolled up to"  # the fact: of each index, its uuid and each shard's number
 _KINDS = ["icmp", "http", "ladder"]
 _BELOW = dict(zip(LEVELS_S[1:], LEVELS_S[:-1], strict=True))
 _NAMES = ("min", "p10", "p25", "median", "p75", "p90", "max")
 _CHUNK = 2000  # documents written at once
+
+log = logging.getLogger("swarming.elastic")
 
 
 class Mark(NamedTuple):
@@ -54,22 +57,33 @@ class Rolling:
     # --- what has changed ---
 
     def note(self) -> None:
-        """Marks everything that is made of results that came since the last time."""
+        """Marks everything that is made of results that came since the last time; begun again
+        after StoreDown, it goes on at the index where it was."""
         known: dict[str, Any] = self._state.fact(ROLLED) or {}
-        found = self._checkpoints()
-        changed = {name: told for name, told in found.items() if known.get(name) != told}
-        if changed:
-            self._engine.ask("POST", f"/{','.join(changed)}/_refresh", timeout_s=60)
-        for name, told in changed.items():
-            before = known.get(name) or {}
-            same = before.get("uuid") == told["uuid"]
-            for shard, upto in told["shards"].items():
-                since = before["shards"].get(shard, -1) if same else -1
-                self._mark(self._touched(name, shard, since, upto))
-        if changed or set(known) - set(found):
-            self._state.put_fact(ROLLED, found)
+        found = self.checkpoints()
+        for name, told in found.items():
+            before = known.get(name)
+            if before is None or before["uuid"] != told["uuid"]:
+                before = {"shards": {}}
+            told["shards"] = before["shards"] | told["shards"]  # one without a primary is away
+            if before.get("shards") != told["shards"]:
+                self._engine.ask("POST", f"/{name}/_refresh", timeout_s=60)
+                for shard, upto in told["shards"].items():
+                    since = before["shards"].get(shard, -1)
+                    if upto != since:  # fewer: history was lost, and numbers are given again
+                        since = since if since < upto else -1
+                        self._mark(self._touched(name, shard, since, upto))
+                known[name] = told
+                self._state.put_fact(ROLLED, known)
 
-    def _checkpoints(self) -> dict[str, Any]:
+    def forget(self, index: str) -> None:
+        """The index is gone."""
+        known: dict[str, Any] = self._state.fact(ROLLED) or {}
+        if known.pop(index, None) is not None:
+            self._state.put_fact(ROLLED, known)
+
+    def checkpoints(self) -> dict[str, Any]:
+        """Of each index of results, its uuid and up to which number each shard has everything."""
         path = (
             f"/{self._prefix}-results-*/_stats/docs?level=shards&filter_path=indices.*.uuid,"
             "indices.*.shards.*.routing.primary,indices.*.shards.*.seq_no.global_checkpoint"
@@ -138,7 +152,7 @@ class Rolling:
                 break  # something below is still dirty
             self._engine.ask("POST", f"/{self._prefix}-dirty/_refresh", may_miss=True)
             marks = list(self._marks(level, _due(level, now_ms), limit - done))
-            self.make(level, marks)
+            self.make(level, self._whole_below(level, marks))
             done += len(marks)
         return done
 
@@ -150,10 +164,29 @@ class Rolling:
             for level in LEVELS_S
         )
 
+    def _whole_below(self, level: int, marks: Sequence[Mark]) -> list[Mark]:
+        """Those with nothing below that is marked: another leader may have noted it just now."""
+        if level == HOUR_S or not marks:
+            return list(marks)
+        starts = [mark.period.start_s for mark in marks]
+        filters: list[Query] = [
+            {"range": {"swarming.step_s": {"lt": level}}},
+            between(min(starts) * 1000, (max(starts) + level) * 1000),
+            {"terms": {"swarming.agent": sorted({mark.period.agent for mark in marks})}},
+        ]
+        hits = read.pages(self._engine, f"{self._prefix}-dirty", filters, read.BY_PERIOD)
+        below = (Period._make(raw_of(hit)) for hit in hits)
+        blocked = {
+            one._replace(step_s=level, start_s=one.start_s // level * level) for one in below
+        }
+        return [mark for mark in marks if mark.period not in blocked]
+
     def roll_hours(self, since_ms: int, until_ms: int) -> None:
         """Makes every marked hour that begins in this time, due or not."""
         self._engine.ask("POST", f"/{self._prefix}-dirty/_refresh", may_miss=True)
-        self.make(HOUR_S, list(self._marks(HOUR_S, between(since_ms, until_ms), None)))
+        marks = self._marks(HOUR_S, between(since_ms, until_ms), None)
+        while some := list(islice(marks, _CHUNK)):
+            self.make(HOUR_S, some)
 
     def _marks(self, level: int, when: Query, limit: int | None) -> Iterator[Mark]:
         sort = [("@timestamp", "desc"), ("_seq_no", "asc")]
@@ -241,9 +274,9 @@ class Rolling:
             self._engine.ask("POST", "/_bulk?filter_path=errors", body)
 
     def _send(self, lines: Sequence[bytes]) -> None:
-        for item in self._bulk.send(lines) if lines else ():
-            if item.word == "bad":
-                raise StoreDown(f"a roll-up is not taken: {item.reason}")
+        bad = [item for item in (self._bulk.send(lines) if lines else ()) if item.word == "bad"]
+        if bad:  # it must not stand in the way of all others
+            log.warning("%d roll-ups are not taken: %s", len(bad), bad[0].reason)
 
 
 def _around(hour: Period) -> set[Period]:

@@ -5,6 +5,7 @@ changes nothing. Leases and agents are compared and swapped by the engine's own 
 """
 
 import base64
+import logging
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from typing import Any
@@ -18,7 +19,11 @@ from indexer.store import AgentRecord, Dead, StoreDown, Told, WatchChange
 
 LONGEST_LEASE_MS = 600_000  # one that ends later was given by a wrong clock: taken over
 MOST_DEAD_BYTES = 1 << 30  # of dead letters: garbage must not fill the disks for all others
+_LETTERS = 50  # read at once: each may have 170 kB
 _ARRIVAL = ("_seq_no", "asc")  # within one shard: the order of arrival
+
+
+log = logging.getLogger("swarming.elastic")
 
 
 def digest(*parts: object) -> str:
@@ -88,9 +93,9 @@ class State:
             + b"\n"
             for record in records
         ]
-        for item in self._bulk.send(lines):
-            if item.word == "bad":
-                raise StoreDown(f"an agent's record is not taken: {item.reason}")
+        for record, item in zip(records, self._bulk.send(lines), strict=True):
+            if item.word == "bad":  # it must not stand in the way of all others
+                log.warning("the record of %s is not taken: %s", record.agent, item.reason)
 
     def who(self, agents: Iterable[str]) -> Known:
         """What each document of these agents is to say of them."""
@@ -121,7 +126,8 @@ class State:
 
     def put_verdict(self, at_ms: int, target: str, facts: dict[str, Any]) -> None:
         told = Told(at_ms, target, facts)
-        words = {name: _word(facts.get(name)) for name in ("state", "word", "scope", "sentence")}
+        names = ("state", "word", "scope", "sentence")
+        words = {name: facts[name] for name in names if isinstance(facts.get(name), str)}
         ours = {"verdict": words, "raw": dumps(told).decode()}
         found = {"@timestamp": at_ms, "monitor": {"name": target}, "swarming": ours}
         self._create("verdicts", digest(at_ms, target), found)
@@ -139,7 +145,9 @@ class State:
         try:
             self._engine.ask("PUT", f"{self._doc(family, name)}?op_type=create", document)
         except Refusal as error:
-            if error.status != 409:
+            if error.status == 400:  # for good: it must not stand in the way of all others
+                log.warning("a document of %s is not taken: %s", family, error)
+            elif error.status != 409:
                 raise
 
     # --- dead letters ---
@@ -158,18 +166,27 @@ class State:
     def _letter(self, letter: Dead) -> bytes:
         text = base64.b64encode(letter.payload).decode()
         raw = dumps([letter.at_ms, letter.topic, text, letter.reason]).decode()
-        ours = {"reason": letter.reason, "bytes": len(letter.payload), "raw": raw}
         name = digest(letter.at_ms, letter.topic, text, letter.reason)
+        ours = {"reason": letter.reason, "bytes": len(letter.payload), "raw": raw}
         found = {"@timestamp": letter.at_ms, "swarming": ours}
         return action("create", f"{self._prefix}-dead", name) + dumps(found) + b"\n"
 
-    def dead(self, limit: int) -> list[Dead]:
-        sort = [("@timestamp", "asc"), _ARRIVAL]
-        hits = pages(self._engine, f"{self._prefix}-dead", [], sort, limit=limit)
+    def dead(self, limit: int, after: Dead | None) -> list[Dead]:
+        """A letter's id begins with its number in the order of arrival."""
+        begin = None if after is None else [after.at_ms, int(after.id.partition(":")[0])]
+        hits = pages(
+            self._engine,
+            f"{self._prefix}-dead",
+            [],
+            [("@timestamp", "asc"), _ARRIVAL],
+            limit=limit,
+            size=_LETTERS,
+            after=begin,
+        )
         return [_dead_of(hit) for hit in hits]
 
     def drop_dead(self, ids: Iterable[str]) -> None:
-        self.delete("dead", ids)
+        self.delete("dead", [each.partition(":")[2] for each in ids])
 
     def retain(self, before_ms: int) -> None:
         """Drops dead letters and verdicts from before, and letters past the bound of bytes."""
@@ -198,8 +215,4 @@ class State:
 
 def _dead_of(hit: dict[str, Any]) -> Dead:
     at_ms, topic, text, reason = raw_of(hit)
-    return Dead(at_ms, topic, base64.b64decode(text), reason, hit["_id"])
-
-
-def _word(value: Any) -> str | None:
-    return value if isinstance(value, str) else None
+    return Dead(at_ms, topic, base64.b64decode(text), reason, f"{hit['sort'][1]}:{hit['_id']}")

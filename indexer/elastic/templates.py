@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from indexer.elastic import fields
 from indexer.elastic.address import Address
-from indexer.elastic.engine import Engine, Refusal
+from indexer.elastic.engine import Engine, Refusal, Strange
 from indexer.elastic.fields import properties
 from indexer.store import StoreRefused
 
@@ -100,12 +100,20 @@ def install(engine: Engine) -> None:
             engine.ask("PUT", path, wanted)
 
 
-def check(engine: Engine) -> None:
-    """Raises StoreRefused with what is missing for good, StoreDown with what may come back."""
+def check(engine: Engine, look: bool = False) -> None:
+    """Raises StoreRefused with what is missing for good, StoreDown with what may come back.
+
+    look: asks for no more than reading needs.
+    """
     try:
+        if look:
+            engine.ask("GET", f"/{engine.address.prefix}-results-*/_search?size=0")
+            return
         _check_privileges(engine)
         _check_version(engine)
         install(engine)
+    except Strange as error:
+        raise StoreRefused(str(error)) from error
     except Refusal as error:
         if error.unknown:
             raise StoreRefused(f"the engine does not let us in: {error}") from error
