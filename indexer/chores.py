@@ -8,6 +8,7 @@ caller.
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -32,6 +33,8 @@ ROLLUP_CHUNK = 500
 RETAIN_S = 3600.0
 _SOON_S = 0.02  # what is due but has to wait is looked at again after this
 _PATIENCE = 10  # judging may take a tenth of the time, and so may roll-ups
+_OVERDUE = 10  # pauses after which what waits for a rest is done without one
+_TURNS, _TURNS_S = 6, 600.0  # the lead changes less often than this while the clocks agree
 
 log = logging.getLogger("swarming.chores")
 
@@ -61,22 +64,27 @@ class Chores:
         )
         self.leader = Leader(config.name, store)
         self._done_s: dict[str, float] = {"retain": time.monotonic()}
-        self._led = False
+        self._led = self._doubted = False
+        self._turned_s: deque[float] = deque(maxlen=_TURNS + 1)
         self._learnt = Learnt(store)
-        self._judge_s = self._roll_s = 0.0
+        self._judge_s = 0.0
+        self._roll_s = time.monotonic()
+        self._roll_pause_s = ROLLUP_S
 
     def turn(self, now_s: float, now_ms: int, idle: bool) -> None:
-        """Everything that is due; roll-ups begin only while idle. StoreDown."""
+        """Everything that is due; roll-ups and dropping wait until all is read, but not for ever.
+        StoreDown."""
         self._every("share", SHARE_S, now_s, self._share)
-        self._every("lease", LEASE_S, now_s, lambda: self._lead(now_ms))
+        self._every("lease", LEASE_S, now_s, lambda: self._lead(now_s, now_ms))
         if self.leader.leads(now_ms):
             self._settle_lists(now_ms)
             self._judge(now_s, now_ms)
-            if idle:
-                self._rollup(now_s, now_ms)
-                self._every("retain", RETAIN_S, now_s, lambda: self._retain(now_ms))
+            more = 0 if idle else _OVERDUE
+            if now_s >= self._roll_s + more * self._roll_pause_s:
+                self._rollup(now_ms)
+            self._every("retain", (1 + more) * RETAIN_S, now_s, lambda: self._retain(now_ms))
         self._every("presence", PRESENCE_S, now_s, lambda: self._pen.look(now_ms))
-        self._pen.write()
+        self._pen.write(now_s)
 
     def due_s(self, now_s: float, now_ms: int) -> float:
         """In how long to turn again at the latest."""
@@ -99,10 +107,10 @@ class Chores:
 
     def noted(self, owner: str, nonce: str) -> None:
         """The share probe of another indexer has come to us, which it shall know."""
-        self._pen.note(partial(self._store.put_fact, share.fact_of(owner), nonce))
+        self._pen.note("shares", partial(self._store.put_fact, share.fact_of(owner), nonce))
 
     def finish(self, now_ms: int) -> None:
-        """Before the end: what is known is written, and another may lead. StoreDown."""
+        """Before the end: what is known is written, if it can be; another may lead. StoreDown."""
         self._pen.finish(now_ms)
         self.leader.resign(now_ms)
 
@@ -123,8 +131,10 @@ class Chores:
             for probe in waiting:
                 probe.came_back(noted)
 
-    def _lead(self, now_ms: int) -> None:
+    def _lead(self, now_s: float, now_ms: int) -> None:
         leads = self.leader.renew(now_ms)
+        if leads != self._led:
+            self._doubt_clocks(now_s)
         if leads and not self._led:
             log.info("this indexer leads")
             if self._store.fact("salt") is None:
@@ -136,6 +146,15 @@ class Chores:
                 [topic for topic in kept if topic == "swarm" or topic.startswith("verdict/")]
             )
         self._led = leads
+
+    def _doubt_clocks(self, now_s: float) -> None:
+        """A lease that others give or take by another time changes hands again and again."""
+        turned_s = self._turned_s
+        turned_s.append(now_s)
+        often = len(turned_s) > _TURNS and now_s - turned_s[0] < _TURNS_S
+        if often and not self._doubted:
+            self._doubted = True
+            log.warning("the lead changes again and again: do the indexers' clocks differ?")
 
     def _settle_lists(self, now_ms: int) -> None:
         due_ms = self._lists.due_ms()
@@ -173,17 +192,17 @@ class Chores:
             else:
                 self._switchboard.publish(message.topic, message.payload)
             if message.turned is not None:
-                self._pen.note(partial(record, self._store, message.turned))
+                self._pen.note("verdicts", partial(record, self._store, message.turned))
 
-    def _rollup(self, now_s: float, now_ms: int) -> None:
-        if not self._rolling.busy and now_s >= self._roll_s:
+    def _rollup(self, now_ms: int) -> None:
+        if not self._rolling.busy:
             work = partial(_spared, "rolling up", self._store.rollup, now_ms, ROLLUP_CHUNK)
             self._rolling.start(work, self._rolled)
 
     def _rolled(self, left: int | None, took_s: float) -> None:
         """With more to do, results have as much time in between as this took; else much more."""
-        pause_s = took_s if left else max(ROLLUP_S, took_s * _PATIENCE)
-        self._roll_s = time.monotonic() + pause_s
+        self._roll_pause_s = took_s if left else max(ROLLUP_S, took_s * _PATIENCE)
+        self._roll_s = time.monotonic() + self._roll_pause_s
 
     def _retain(self, now_ms: int) -> None:
         if not self._retaining.busy:
