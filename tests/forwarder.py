@@ -6,6 +6,7 @@ It may want TLS of its own, and speaks it with the engine where the engine does.
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import threading
@@ -45,10 +46,23 @@ class Forwarder:
         with contextlib.suppress(OSError), client:
             near = self._tls.wrap_socket(client, server_side=True) if self._tls else client
             with near, self._dial() as far:
-                back = threading.Thread(target=self._pump, args=(far, near, True), daemon=True)
-                back.start()
-                self._pump(near, far, False)
-                back.join()
+                self._relay(near, far)
+
+    def _relay(self, near: socket.socket, far: socket.socket) -> None:
+        """Both ways on one thread, for a TLS connection is not for two."""
+        while True:
+            ends = [one for one in (near, far) if isinstance(one, ssl.SSLSocket) and one.pending()]
+            for source in ends or select.select([near, far], [], [])[0]:
+                data = _received(source)
+                if data is None:
+                    continue
+                if source is far and self._swallow.is_set():
+                    self._swallow.clear()
+                    self.swallowed += 1
+                    return
+                if not data:
+                    return
+                (far if source is near else near).sendall(data)
 
     def _dial(self) -> socket.socket:
         far = socket.create_connection(("127.0.0.1", self._engine.port))
@@ -57,14 +71,13 @@ class Forwarder:
         context = ssl.create_default_context(cafile=self._engine.ca)
         return context.wrap_socket(far, server_hostname="127.0.0.1")
 
-    def _pump(self, source: socket.socket, sink: socket.socket, answers: bool) -> None:
-        with contextlib.suppress(OSError):
-            while data := source.recv(1 << 16):
-                if answers and self._swallow.is_set():
-                    self._swallow.clear()
-                    self.swallowed += 1
-                    break
-                sink.sendall(data)
-        for end in (source, sink):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+
+def _received(source: socket.socket) -> bytes | None:
+    """What has come; None when it was only TLS that spoke of itself."""
+    source.settimeout(0)
+    try:
+        return source.recv(1 << 16)
+    except (ssl.SSLWantReadError, BlockingIOError):
+        return None
+    finally:
+        source.settimeout(None)
