@@ -21,7 +21,7 @@ from indexer.dashboards import command as dashboards
 from indexer.elastic.address import is_engine
 from indexer.learnt import Learnt
 from indexer.store import Store, StoreDown, StoreRefused
-from indexer.stores import open_store, with_prefix
+from indexer.stores import SOURCE, open_store, with_prefix
 from indexer.typed import FORMATS, BadInput
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def _patiently(work: Callable[[], T]) -> T:
 def _verdict(flags: argparse.Namespace) -> int:
     if flags.agent is not None:
         wire.check_name(flags.agent)
-    store = typed.existing(_store_of(flags))
+    store = typed.existing(_store_of(flags), look=True)
     now_ms = _now_ms()
     results = store.results(now_ms - verdict.HORIZON_MS, now_ms + 1)
     usual = Learnt(store).before(now_ms)
@@ -211,7 +211,7 @@ def _export(flags: argparse.Namespace) -> int:
         raise BadInput("Parquet needs a file: --out FILE")
     now_ms = _now_ms()
     since_ms, until_ms = _range(flags, now_ms, 0, now_ms)
-    store = typed.existing(_store_of(flags))
+    store = typed.existing(_store_of(flags), look=True)
     progress = sys.stderr.isatty() and not flags.quiet
     try:
         rows = export(
@@ -263,7 +263,8 @@ def _copy(flags: argparse.Namespace) -> int:
                 done = Copy(store, note, shown).old_swarm(old, since_ms, until_ms)
             lines = [done.results_line(), *old.lines()]
     else:
-        with contextlib.closing(typed.existing(begin, "--from")) as source:
+        there = typed.existing(begin, "--from", look=True, secrets=SOURCE)
+        with contextlib.closing(there) as source:
             with contextlib.closing(open_store(to)) as store:
                 done = Copy(store, note, shown).everything(source, since_ms, until_ms)
             lines = [done.results_line(), done.beside_line()]
@@ -386,7 +387,8 @@ def _export_flags(parser: argparse.ArgumentParser) -> None:
 def _copy_flags(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "It goes on where it was stopped, and may be done again. The indices of a first swarm are "
-        "read too: --from elasticsearch:URL/logstash-*"
+        "read too: --from elasticsearch:URL/logstash-*. What is copied is only read; its secret "
+        f"comes from a file, or from {SOURCE}_API_KEY or {SOURCE}_PASSWORD"
     )
     add = parser.add_argument
     add("--from", metavar="STORE", dest="begin", required=True, help="what is copied")

@@ -12,6 +12,7 @@ from indexer import classic
 from indexer.elastic import address
 from indexer.elastic.engine import Engine, check_access
 from indexer.store import StoreDown, StoreRefused
+from indexer.stores import SOURCE
 
 PAGE = 2000
 _MOST = 10_000  # hits in one answer, by the engine's own limit
@@ -28,11 +29,11 @@ class OldSwarm:
         where = address.parse(text)
         if where.indices is None:
             raise StoreRefused(f"{text} names no indices: …/logstash-* for example")
-        check_access(where)
+        check_access(where, SOURCE)
         self.skipped = 0
         self.example = ""
         self._indices = where.indices
-        self._engine = Engine(where)
+        self._engine = Engine(where, SOURCE)
         self._check()
 
     def results(

@@ -6,12 +6,14 @@ from indexer.elastic import address
 from indexer.elastic.address import is_engine
 from indexer.store import Store, StoreRefused
 
+OWN, SOURCE = "SWARMING_STORE", "SWARMING_SOURCE"  # how variables that hold its secrets begin
 SHAPES = "sqlite:PATH, elasticsearch:URL or opensearch:URL"
 
 
-def open_store(text: str) -> Store:
+def open_store(text: str, *, look: bool = False, secrets: str = OWN) -> Store:
     """The store that `--store` names. StoreRefused or StoreDown if it cannot.
 
+    look: it is only read, and no more than that need be allowed. secrets: OWN or SOURCE.
     Only the store that is asked for is loaded: its package need not be there for the others.
     """
     scheme, _, rest = text.partition(":")
@@ -22,7 +24,7 @@ def open_store(text: str) -> Store:
     if is_engine(text):
         from indexer.store_elastic import ElasticStore
 
-        return ElasticStore(text)
+        return ElasticStore(text, look=look, secrets=secrets)
     raise StoreRefused(f"no store is called {scheme!r:.40}: there are {SHAPES}")
 
 

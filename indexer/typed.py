@@ -10,9 +10,10 @@ from agent import targets, wire
 from indexer.elastic import address
 from indexer.elastic.address import is_engine
 from indexer.store import Store
-from indexer.stores import open_store, takes_prefix, with_prefix
+from indexer.stores import OWN, open_store, takes_prefix, with_prefix
 
 _FAMILIES = ("results-*", "rollups-*", "unsynced", "verdicts", "agents", "watches", "dead", "state")
+_ANY = "size=0&terminate_after=1&ignore_unavailable=true&allow_no_indices=true"
 FORMATS = ("ndjson", "csv", "parquet")
 _UNITS_MS = {"m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 
@@ -21,14 +22,16 @@ class BadInput(Exception):
     """One line says what is wrong with what was typed."""
 
 
-def existing(text: str, option: str = "--store") -> Store:
+def existing(
+    text: str, option: str = "--store", *, look: bool = False, secrets: str = OWN
+) -> Store:
     """The store; one that is not there is a slip of the pen, not a store to be made."""
     path = _file_of(text)
     if path and not os.path.exists(path):
         raise BadInput(f"{option} {text}: there is no such file")
     if is_engine(text):
-        _check_indices(text, option)
-    return open_store(text)
+        _check_indices(text, option, secrets)
+    return open_store(text, look=look, secrets=secrets)
 
 
 def _file_of(text: str) -> str | None:
@@ -37,23 +40,23 @@ def _file_of(text: str) -> str | None:
     return path if scheme == "sqlite" else None
 
 
-def _check_indices(text: str, option: str) -> None:
-    """They are there; and all is found in them that others have written until now."""
+def _check_indices(text: str, option: str, secrets: str) -> None:
+    """They are there; and all is found in them that others have written until now, if we may ask
+    for that."""
     from indexer.elastic.engine import Engine, Refusal, check_access
 
     where = address.parse(text)
-    check_access(where)
-    engine = Engine(where)
+    check_access(where, secrets)
     names = ",".join(f"{where.prefix}-{family}" for family in _FAMILIES)
-    path = f"/{names}/_refresh?ignore_unavailable=true&allow_no_indices=true"
-    try:
-        found = engine.ask("POST", path, timeout_s=60)
-    except Refusal:
-        return  # opening the store says it better
-    finally:
-        engine.close()
-    if not found["_shards"]["total"]:
-        raise BadInput(f"{option} {text}: there are no indices {where.prefix}-*")
+    with contextlib.closing(Engine(where, secrets)) as engine:
+        try:
+            found = engine.ask("POST", f"/{names}/_search?{_ANY}", timeout_s=60)
+        except Refusal:
+            return  # opening the store says it better
+        if not found["_shards"]["total"]:
+            raise BadInput(f"{option} {text}: there are no indices {where.prefix}-*")
+        with contextlib.suppress(Refusal):
+            engine.ask("POST", f"/{names}/_refresh?ignore_unavailable=true", timeout_s=60)
 
 
 def check_not_store(path: str, text: str) -> None:

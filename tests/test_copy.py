@@ -483,6 +483,38 @@ def test_the_commands_read_an_engine_too(
     assert "1 dead letters" in capsys.readouterr().out
 
 
+def test_who_may_only_read_can_copy_from_it_export_and_ask_for_verdicts(
+    elasticsearch: Engine, source: SqliteStore, to: SqliteStore, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+):  # fmt: skip
+    fill(source)
+    indices = stores.address(elasticsearch, tmp_path)
+    assert cli.main(["copy", "--from", f"sqlite:{source.path}", "--to", indices, "--quiet"]) == 0
+    bare, prefix = indices.partition("&api_key=")[0], indices.rpartition("prefix=")[2]
+    templates = f"/_index_template/{prefix}-*"
+    elasticsearch.ask("DELETE", templates)
+    reader = elasticsearch.api_key([], [f"{prefix}-*"], ["read"])
+    begin = f"{bare}&prefix={prefix}"
+    back = ["copy", "--from", begin, "--to", f"sqlite:{to.path}", "--quiet"]
+    export = ["export", "--store", begin, "--out", str(tmp_path / "all.csv")]
+
+    monkeypatch.setenv("SWARMING_STORE_API_KEY", reader)
+    assert cli.main(export) == 0
+    assert f"{len(everything(source))} results" in capsys.readouterr().err
+    assert cli.main(["verdict", "nobody.example", "--store", begin]) == 2
+    assert "nobody.example is on no list" in capsys.readouterr().err
+    assert cli.main(back) == 2  # that secret is for --to
+    assert "does not let us in" in capsys.readouterr().err
+
+    monkeypatch.setenv("SWARMING_STORE_API_KEY", "bm9ib2R5Om5vYm9keQ==")
+    monkeypatch.setenv("SWARMING_SOURCE_API_KEY", reader)
+    assert cli.main(back) == 0
+    assert contents(to) == contents(source)
+    status, found = elasticsearch.ask("GET", templates)
+    assert status == 404 or not found["index_templates"]
+    stores.drop(elasticsearch, indices)
+
+
 @pytest.mark.timeout(400)
 def test_an_engine_that_is_killed_in_the_middle_and_comes_back_loses_nothing(
     many: SqliteStore, to: SqliteStore, tmp_path: Path
@@ -577,6 +609,24 @@ def test_the_indices_of_an_old_swarm_become_classic_results(
         "loss_pct": 0.0, "rtt_ms": {"min": 10.1, "avg": 12.2, "max": 15.3, "stddev": 1.4},
     }  # fmt: skip
     assert sum(each.count for each in to.buckets(0, NOW_MS, 86400)) == 90
+
+
+def test_the_secret_of_an_old_swarm_is_not_that_of_the_destination(
+    elasticsearch: Engine, to: SqliteStore, monkeypatch: pytest.MonkeyPatch
+):
+    name = f"logstash{uuid.uuid4().hex[:8]}"
+    facts = OLD | {"@timestamp": "2016-05-01T12:00:00.000Z", "loss": 0}
+    elasticsearch.ask("POST", f"/{name}/_doc?refresh=true", facts)
+    begin = f"elasticsearch:{elasticsearch.url}/{name}?ca={elasticsearch.ca}"
+    words = ["copy", "--from", begin, "--to", f"sqlite:{to.path}", "--quiet"]
+    reader = elasticsearch.api_key([], [name], ["read"])
+    monkeypatch.setenv("SWARMING_STORE_API_KEY", reader)
+    assert cli.main(words) == 1
+    assert everything(to) == []
+    monkeypatch.setenv("SWARMING_SOURCE_API_KEY", reader)
+    assert cli.main(words) == 0
+    assert len(everything(to)) == 1
+    elasticsearch.ask("DELETE", f"/{name}")
 
 
 def test_a_range_of_an_old_swarm(old: str, to: SqliteStore):
