@@ -8,6 +8,7 @@ that the store is down: results do.
 
 import logging
 import random
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -20,8 +21,10 @@ from indexer.store import AgentRecord, Store, StoreDown
 
 MOST_NOTES = 1000
 RECORDS = 2000  # in one call of the store
+END_S = 5.0
+_TAKES_NOT = "the store does not take what is beside the results: %s"
 
-Note = Callable[[], None]
+Note = Callable[[], object]
 
 log = logging.getLogger("swarming.pen")
 
@@ -69,8 +72,17 @@ class Pen:
             self._aside.start(lambda: self._write_all(records, notes), self._written)
 
     def finish(self, now_ms: int) -> None:
-        """Writes all that there is, as far as the store takes it."""
-        self._written(self._write_all(self._presence.due(now_ms), self._taken()), 0.0)
+        """Before the end: writes all that there is, as far as the store takes it within END_S."""
+        records, notes = self._presence.due(now_ms), self._taken()
+
+        def write() -> None:
+            down = self._write_all(records, notes).down
+            if down is not None:
+                log.warning(_TAKES_NOT, down)
+
+        end = threading.Thread(target=write, name="pen", daemon=True)
+        end.start()
+        end.join(END_S)
 
     def _taken(self) -> dict[str, Sequence[Note]]:
         return {kind: tuple(waiting) for kind, waiting in self._notes.items()}
@@ -106,4 +118,4 @@ class Pen:
             if self._patience.answered():
                 log.info("the store takes all that is beside the results again")
         elif self._patience.failed(written.down, time.monotonic()):
-            log.warning("the store does not take what is beside the results: %s", written.down)
+            log.warning(_TAKES_NOT, written.down)

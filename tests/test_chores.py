@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -249,8 +250,8 @@ def test_a_bug_in_a_note_is_raised_in_the_loop(tmp_path: Path) -> None:
             written(pen, events, time.monotonic())
 
 
-def test_who_cannot_write_at_the_end_lets_another_lead_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_who_cannot_write_at_the_end_says_so_and_lets_another_lead_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def blocked(records: Sequence[AgentRecord]) -> None:
         raise StoreDown("flood stage")
@@ -261,7 +262,22 @@ def test_who_cannot_write_at_the_end_lets_another_lead_all_the_same(
         assert indexer.chores.leader.renew(now_ms())
         monkeypatch.setattr(store, "put_agents", blocked)
         indexer.chores.finish(now_ms())
+        assert "agents: flood stage" in caplog.text
         assert store.lease("lead", "indexer-other", now_ms(), 1000)
+
+
+def test_the_end_does_not_wait_for_a_store_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indexer.pen.END_S", 0.1)
+    freed = threading.Event()
+    with sqlite(tmp_path / "s.db") as store:
+        pen, _ = pen_of(store)
+        pen.note("facts", partial(freed.wait, 20))
+        begun_s = time.monotonic()
+        pen.finish(now_ms())
+        assert time.monotonic() - begun_s < 10
+        freed.set()
 
 
 def test_notes_do_not_fill_the_memory(tmp_path: Path) -> None:
