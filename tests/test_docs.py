@@ -139,7 +139,8 @@ def test_the_table_of_fields_is_that_of_the_templates(
 
 def test_the_least_privileges_are_those_that_the_indexer_asks_for() -> None:
     example = ELASTIC.split("<!-- privileges -->")[1].split("```")[1]
-    asked = json.loads(example[example.index("{") :])["role_descriptors"]["indexer"]
+    whole = json.loads(example[example.index("{") : example.rindex("}") + 1])
+    asked = whole["role_descriptors"]["indexer"]
     assert asked["cluster"] == list(templates.CLUSTER_PRIVILEGES)
     assert asked["indices"][0]["privileges"] == list(templates.INDEX_PRIVILEGES)
 

@@ -16,6 +16,7 @@ from indexer.store import StoreRefused
         ("elasticsearch:http://h", {"urls": ("http://h:9200",)}),
         ("opensearch:https://h:443", {"scheme": "opensearch", "urls": ("https://h:443",)}),
         ("elasticsearch:http://a:1,http://b:2", {"urls": ("http://a:1", "http://b:2")}),
+        ("elasticsearch:http://a:1, http://a:1", {"urls": ("http://a:1",)}),
         ("elasticsearch:http://[::1]:9200", {"urls": ("http://[::1]:9200",)}),
         ("elasticsearch:http://h/old-*", {"urls": ("http://h:9200",), "indices": "old-*"}),
         (
@@ -55,6 +56,13 @@ def test_an_address_says_where_and_how(text: str, expected: dict[str, Any]) -> N
         ("elasticsearch:https://h?prefix=Home", "prefix"),
         ("elasticsearch:https://h?prefix=-x", "prefix"),
         ("elasticsearch:https://h?shards=0", "at least 1"),
+        ("elasticsearch:https://h?shards=99999999999", "number"),
+        ("elasticsearch:https://h?prefix=home-", "prefix"),
+        ("elasticsearch:https://h?prefix=home-results", "indices of ours"),
+        ("elasticsearch:https://h:0", "each host is"),
+        ("elasticsearch:https://exa mple", "each host is"),
+        ("elasticsearch:https://h/old-*#x", "named once"),
+        ("elasticsearch:https://h/old-*,https://i", "named once"),
         ("elasticsearch:https://h?shards=many", "number"),
         ("elasticsearch:https://h/Log*", "no such indices"),
     ],
@@ -66,7 +74,13 @@ def test_what_is_wrong_is_said_in_one_line(text: str, why: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["elasticsearch:https://ann:geheim@h", "opensearch:geheim@h", "opensearch:a:geheim@h"]
+    "text",
+    [
+        "elasticsearch:https://ann:geheim@h",
+        "elasticsearch:https://ann:p/geheim@h",
+        "opensearch:geheim@h",
+        "opensearch:a:geheim@h",
+    ],
 )
 def test_a_secret_in_an_address_is_refused_and_not_repeated(text: str) -> None:
     with pytest.raises(StoreRefused, match="no secret") as refused:

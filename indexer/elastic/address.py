@@ -14,7 +14,7 @@ from indexer.store import StoreRefused
 SCHEMES = ("elasticsearch", "opensearch")
 OPTIONS = ("ca", "cert", "key", "api_key", "user", "password", "prefix", "shards", "replicas")
 _HOST = re.compile(r"[\w.:%-]+\Z")
-_PREFIX = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}\Z")
+_PREFIX = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?\Z")
 _INDICES = re.compile(r"[a-z0-9*][a-z0-9*._,-]{0,255}\Z")
 _FAMILY = re.compile(r"-(results|rollups|verdicts|agents|watches|dead|dirty|state|unsynced)\b")
 _SECRET = re.compile(r"//.*@|[^/:]*(:[^:]*)?@")
@@ -66,8 +66,8 @@ def parse(text: str) -> Address:
             "?user=NAME&password=FILE or ?api_key=FILE"
         )
     try:
-        parts = [urlsplit(one) for one in hosts.split(",")]
-        urls = tuple(_url(part) for part in parts)
+        parts = [urlsplit(one.strip()) for one in hosts.split(",")]
+        urls = tuple(dict.fromkeys(map(_url, parts)))
     except ValueError as error:
         raise StoreRefused(f"{_shown(text)}: {error}") from error
     if {one.scheme for one in parts} not in ({"http"}, {"https"}):
@@ -130,4 +130,4 @@ def _indices(path: str) -> str | None:
 
 def _shown(text: str) -> str:
     """Of an address that may hold a secret in the wrong place: all but that."""
-    return repr(_SECRET.sub("//…@", text)[:80])
+    return repr(_SECRET.sub("//…@", text.partition("?")[0])[:200])

@@ -42,6 +42,10 @@ class Refusal(StoreDown):
         return self.status in (401, 403) and not self.blocked
 
 
+class Untrusted(StoreDown):
+    """TLS could not be agreed on: a certificate is not what the other side wants."""
+
+
 class Strange(StoreDown):
     """Somebody answered, but no engine: a proxy, perhaps, or another server."""
 
@@ -51,8 +55,11 @@ class Answer(NamedTuple):
     body: Any
 
 
+_NOT_OF_A_PROXY = (301, 302, 307, 308, 400, 404, 405)  # what an engine would say in JSON
 _API_KEY = re.compile(r"[A-Za-z0-9+/=_:-]+\Z")
 _PASSWORD = re.compile(r"[^\x00-\x1f\x7f]+\Z")
+
+_TLS = "TLS with {} failed, does ca=FILE vouch for it? {}"
 
 log = logging.getLogger("swarming.elastic")
 for _name in ("elastic_transport", "opensearch"):  # each failure is told by who asked, once
@@ -94,6 +101,8 @@ class Engine:
         if status == 404 and may_miss:
             return None
         if not 200 <= status < 300:
+            if not isinstance(found, dict) and status in _NOT_OF_A_PROXY:
+                raise Strange(f"{self.address.urls[0]} is no engine: it answers HTTP {status}")
             refusal = Refusal(status, *_why(found))
             if refusal.unknown:
                 self.close()
@@ -163,7 +172,7 @@ def _secret(path: str | None, variable: str, shape: re.Pattern[str]) -> str | No
     elif not text:
         return None
     if not text or not shape.match(text):
-        raise StoreDown(f"{where} does not hold one line with nothing but the secret")
+        raise StoreDown(f"{where} is not one line with nothing but the secret")
     return text
 
 
@@ -214,7 +223,7 @@ def _elasticsearch(address: Address, secrets: Secrets) -> tuple[_Call, Callable[
         except ConnectionTimeout as error:
             raise StoreDown(f"no answer within {timeout_s:.0f} s") from error
         except TlsError as error:
-            raise StoreDown(f"TLS with {address.urls[0]} failed: {_line(error)}") from error
+            raise Untrusted(_TLS.format(address.urls[0], _line(error))) from error
         except TransportError as error:
             raise StoreDown(f"{', '.join(address.urls)}: {_line(error)}") from error
         return Answer(found.meta.status, found.body)
@@ -250,6 +259,8 @@ def _opensearch(address: Address, secrets: Secrets) -> tuple[_Call, Callable[[],
             )  # fmt: skip
         except exceptions.ConnectionTimeout as error:
             raise StoreDown(f"no answer within {timeout_s:.0f} s") from error
+        except exceptions.SSLError as error:
+            raise Untrusted(_TLS.format(address.urls[0], _line(error))) from error
         except exceptions.ConnectionError as error:
             raise StoreDown(f"{', '.join(address.urls)}: {_line(error)}") from error
         except exceptions.TransportError as error:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from indexer.elastic import fields
 from indexer.elastic.address import Address
-from indexer.elastic.engine import Engine, Refusal, Strange
+from indexer.elastic.engine import Engine, Refusal, Strange, Untrusted
 from indexer.elastic.fields import properties
 from indexer.store import StoreRefused
 
@@ -112,8 +112,10 @@ def check(engine: Engine, look: bool = False) -> None:
         _check_privileges(engine)
         _check_version(engine)
         install(engine)
-    except Strange as error:
+    except (Strange, Untrusted) as error:
         raise StoreRefused(str(error)) from error
+    except ValueError as error:  # of a client, about a host that it cannot make out
+        raise StoreRefused(f"{', '.join(engine.address.urls)}: {error}") from error
     except Refusal as error:
         if error.unknown:
             raise StoreRefused(f"the engine does not let us in: {error}") from error
