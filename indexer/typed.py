@@ -43,14 +43,15 @@ def _file_of(text: str) -> str | None:
 def _check_indices(text: str, option: str, secrets: str) -> None:
     """They are there; and all is found in them that others have written until now, if we may ask
     for that."""
-    from indexer.elastic.engine import Engine, Refusal, check_access
+    from indexer.elastic.engine import Engine, Refusal, at_start, check_access
 
     where = address.parse(text)
     check_access(where, secrets)
     names = ",".join(f"{where.prefix}-{family}" for family in _FAMILIES)
     with contextlib.closing(Engine(where, secrets)) as engine:
         try:
-            found = engine.ask("POST", f"/{names}/_search?{_ANY}", timeout_s=60)
+            with at_start(where):
+                found = engine.ask("POST", f"/{names}/_search?{_ANY}", timeout_s=60)
         except Refusal:
             return  # opening the store says it better
         if not found["_shards"]["total"]:

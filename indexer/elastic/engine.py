@@ -9,7 +9,8 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import orjson
@@ -190,6 +191,17 @@ def check_access(address: Address, secrets: str = "SWARMING_STORE") -> None:
         log.warning("the store's secret travels in clear to %s: use https", address.urls[0])
 
 
+@contextmanager
+def at_start(address: Address) -> Iterator[None]:
+    """What will never do is StoreRefused, while somebody looks on; later it is StoreDown."""
+    try:
+        yield
+    except (Strange, Untrusted) as error:
+        raise StoreRefused(str(error)) from error
+    except ValueError as error:  # of a client, about a host that it cannot make out
+        raise StoreRefused(f"{', '.join(address.urls)}: {_line(error)}") from error
+
+
 # --- the two clients ----------------------------------------------------------------------------
 
 
@@ -225,7 +237,7 @@ def _elasticsearch(address: Address, secrets: Secrets) -> tuple[_Call, Callable[
         except TlsError as error:
             raise Untrusted(_TLS.format(address.urls[0], _line(error))) from error
         except TransportError as error:
-            raise StoreDown(f"{', '.join(address.urls)}: {_line(error)}") from error
+            raise StoreDown(f"{', '.join(address.urls)}: {_broken(address, error)}") from error
         return Answer(found.meta.status, found.body)
 
     return call, client.close
@@ -262,7 +274,7 @@ def _opensearch(address: Address, secrets: Secrets) -> tuple[_Call, Callable[[],
         except exceptions.SSLError as error:
             raise Untrusted(_TLS.format(address.urls[0], _line(error))) from error
         except exceptions.ConnectionError as error:
-            raise StoreDown(f"{', '.join(address.urls)}: {_line(error)}") from error
+            raise StoreDown(f"{', '.join(address.urls)}: {_broken(address, error)}") from error
         except exceptions.TransportError as error:
             return Answer(int(error.status_code), error.info)
         except exceptions.OpenSearchException as error:
@@ -270,6 +282,14 @@ def _opensearch(address: Address, secrets: Secrets) -> tuple[_Call, Callable[[],
         return Answer(200, found)
 
     return call, client.close
+
+
+def _broken(address: Address, error: BaseException) -> str:
+    line = _line(error)
+    if "RemoteDisconnected" not in line:
+        return line
+    hint = "" if address.tls else "; does it want https?"
+    return f"the connection was closed without an answer{hint}"
 
 
 def _line(error: BaseException) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from indexer.elastic import fields
 from indexer.elastic.address import Address
-from indexer.elastic.engine import Engine, Refusal, Strange, Untrusted
+from indexer.elastic.engine import Engine, Refusal, at_start
 from indexer.elastic.fields import properties
 from indexer.store import StoreRefused
 
@@ -106,16 +106,8 @@ def check(engine: Engine, look: bool = False) -> None:
     look: asks for no more than reading needs.
     """
     try:
-        if look:
-            engine.ask("GET", f"/{engine.address.prefix}-results-*/_search?size=0")
-            return
-        _check_privileges(engine)
-        _check_version(engine)
-        install(engine)
-    except (Strange, Untrusted) as error:
-        raise StoreRefused(str(error)) from error
-    except ValueError as error:  # of a client, about a host that it cannot make out
-        raise StoreRefused(f"{', '.join(engine.address.urls)}: {error}") from error
+        with at_start(engine.address):
+            _check(engine, look)
     except Refusal as error:
         if error.unknown:
             raise StoreRefused(f"the engine does not let us in: {error}") from error
@@ -125,6 +117,15 @@ def check(engine: Engine, look: bool = False) -> None:
                 "pip install 'elasticsearch>=8,<9'"
             ) from error
         raise
+
+
+def _check(engine: Engine, look: bool) -> None:
+    if look:
+        engine.ask("GET", f"/{engine.address.prefix}-results-*/_search?size=0")
+        return
+    _check_privileges(engine)
+    _check_version(engine)
+    install(engine)
 
 
 def _check_version(engine: Engine) -> None:
