@@ -347,7 +347,7 @@ def _run_flags(parser: argparse.ArgumentParser) -> None:
     add("--index-prefix", metavar="NAME", help=PREFIX_HELP)
     add("--listen", metavar="HOST:PORT", help="where the page is; off: no page (127.0.0.1:8080)")
     add("--name", help="of this indexer, begins with indexer- (indexer-HOSTNAME)")
-    add("--keep", metavar="DAYS", help="how long each result is kept, 90 or 90d; roll-ups for ever (90)")
+    add("--keep", metavar="DAYS", help="90 or 90d: how long each result is kept (90)")
     add("--share", metavar="GROUP", help="deal the results out among the indexers of this group")
     add("--classic", action="store_true", help="read the payload of the first swarms too")
     add("--ca", metavar="FILE", help="who may vouch for the brokers")
