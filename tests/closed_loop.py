@@ -246,11 +246,11 @@ class ClosedLoop:
                  f"{count} confirmed results")  # fmt: skip
 
     def wait_said(self, online: bool, since_s: float, timeout_s: float = 60) -> Said:
-        """What an indexer said of itself since then."""
+        """The last that an indexer has said of itself is this, and it has said so since then."""
 
         def found() -> Said | None:
-            fits = [one for one in self.said if one.at_s >= since_s and one.online is online]
-            return fits[0] if self._well() and fits else None
+            last = self.said[-1] if self._well() and self.said else None
+            return last if last and last.at_s >= since_s and last.online is online else None
 
         said: Said = wait_for(found, timeout_s, f"an indexer that says online: {online}")
         return said
