@@ -12,17 +12,17 @@ import contextlib
 import hashlib
 import os
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from paho.mqtt import client as mqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agent.dial import STEP_S, Broker, BrokerError, Credentials, DialError, dial, parse_broker
+from agent.mqtt_client import Client
 from agent.mqtt_events import (
     CONNACK_3,
     ENDS,
@@ -80,68 +80,6 @@ _GOODBYE_S = 1.0  # how long close() waits for its DISCONNECT to leave
 _LOST, _PROTOCOL, _KEEPALIVE = 7, 2, 16  # paho's own error numbers
 
 
-class _Message(NamedTuple):
-    """What is read of a PUBLISH; the names are paho's."""
-
-    topic: str
-    payload: bytes
-    retain: bool
-    mid: int
-    qos: int
-
-
-class _Client(mqtt.Client):
-    """paho's Client over a socket that is connected already."""
-
-    dialled: socket.socket
-    alert: ssl.SSLError | None = None
-    plain: Callable[..., None] | None = None  # takes a _Message; where nothing else is to be done
-
-    def _create_socket_connection(self) -> socket.socket:
-        return self.dialled
-
-    def _sock_recv(self, size: int) -> bytes:
-        # In TLS 1.3 a server says only now what it thinks of our certificate, and paho keeps it.
-        try:
-            return bytes(super()._sock_recv(size))
-        except ssl.SSLError as error:
-            self.alert = error
-            raise
-
-    def _handle_publish(self) -> Any:
-        """paho's own reading costs half of what an indexer does for a single result: it makes a
-        Properties, a Condition and a log line for each. Whatever is not plain is left to it."""
-        if self.plain is None:
-            return super()._handle_publish()
-        packet: Any = self._in_packet
-        version_5 = self._protocol == mqtt.MQTTv5
-        message = _plain_publish(packet["command"], packet["packet"], version_5)
-        if message is None:
-            return super()._handle_publish()
-        self.plain(self, None, message)
-        return mqtt.MQTT_ERR_SUCCESS
-
-
-def _plain_publish(command: int, packet: bytes, properties: bool) -> _Message | None:
-    """A PUBLISH of QoS 1 (MQTT 5, 3.3), its properties skipped; None for any other."""
-    try:
-        if command & 0b110 != 0b010:
-            return None
-        end = 2 + int.from_bytes(packet[:2], "big")
-        body = end + 2
-        if properties:
-            if packet[body] > 127:  # their length has a second byte
-                return None
-            body += 1 + packet[body]
-        if len(packet) < body:
-            return None
-        topic = str(packet[2:end], "utf-8")
-    except (IndexError, UnicodeDecodeError):
-        return None
-    mid = int.from_bytes(packet[end : end + 2], "big")
-    return _Message(topic, bytes(packet[body:]), bool(command & 1), mid, 1)
-
-
 class Connection:
     """Made, opened once, closed or lost, and never used again."""
 
@@ -175,7 +113,7 @@ class Connection:
         self._receive_maximum = receive_maximum
         self._manual_ack = manual_ack
         self._step_s = step_s
-        self._client: _Client | None = None
+        self._client: Client | None = None
         self._opened_at_s: float | None = None
         self._refusal: tuple[str, int | None] | None = None
         self._told: tuple[int, bool] | None = None  # how it ended: code, said by the broker
@@ -249,7 +187,7 @@ class Connection:
         client = self._client
         return None if client is None else client.socket()
 
-    def _open_client(self) -> _Client:
+    def _open_client(self) -> Client:
         client = self._client
         if client is None or self._opened_at_s is None or self._close_by_s is not None:
             raise NotConnected(str(self.broker))
@@ -326,7 +264,7 @@ class Connection:
             return Closed(self, reason, None, after_s)
         return Closed(self, "the connection was lost", None, after_s)
 
-    def _make_client(self, sock: socket.socket) -> _Client:
+    def _make_client(self, sock: socket.socket) -> Client:
         options: dict[str, Any] = {"client_id": self.client_id, "reconnect_on_failure": False}
         options["protocol"] = _PROTOCOLS[self.version]
         if self.version != "5":
@@ -334,7 +272,7 @@ class Connection:
         if _CALLBACKS is not None:
             options["callback_api_version"] = _CALLBACKS.VERSION2
             options["manual_ack"] = self._manual_ack
-        client = _Client(**options)
+        client = Client(**options)
         client.dialled = sock
         if self._will is not None:
             client.will_set(*self._will, qos=1, retain=True)

@@ -29,10 +29,12 @@ if TYPE_CHECKING:
 
 COMMANDS = ("run", "verdict", "export", "replay", "backup", "copy", "dashboards")
 PREFIX_HELP = "of an engine's indices (swarming)"
-STORE_HELP = (
-    "elasticsearch:URL?api_key=FILE&ca=FILE, opensearch:URL (docs/elasticsearch.md) or "
+FILE_HELP = (
     f"sqlite:FILE (swarming.db in {config.STATE_FOLDER} for root and who may write there, else in "
     "~/.local/state/swarming)"
+)
+STORE_HELP = (
+    f"elasticsearch:URL?api_key=FILE&ca=FILE, opensearch:URL (docs/elasticsearch.md) or {FILE_HELP}"
 )
 OF_ENGINES = ("elasticsearch", "elastic_transport", "opensearchpy", "orjson")
 _STORE_RETRY_S = 2.0
@@ -405,7 +407,8 @@ def _store_flag(parser: argparse.ArgumentParser, *, engines: bool = True) -> Non
         prefix = os.environ.get("SWARMING_INDEXER_INDEX_PREFIX")
         parser.add_argument("--index-prefix", metavar="NAME", default=prefix, help=PREFIX_HELP)
     default = os.environ.get("SWARMING_INDEXER_STORE") or config.default_store()
-    parser.add_argument("--store", metavar="STORE", default=default, help=STORE_HELP)
+    told = STORE_HELP if engines else FILE_HELP
+    parser.add_argument("--store", metavar="STORE", default=default, help=told)
 
 
 def _version() -> str:

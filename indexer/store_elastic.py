@@ -86,9 +86,11 @@ class ElasticStore:
         self._look({each.agent for each in results})
         fresh = [each for each in results if self._is_kept(each)]
         indices = {document.family_of(each) for each in fresh}
-        parts = [fresh[at : at + _PART] for at in range(0, len(fresh), _PART)]
+        cut = [fresh[at : at + _PART] for at in range(0, len(fresh), _PART)]
         with self._writing(*indices):
-            sent = [Sending(self._bulk, self._lines(part, now_ms)) for part in parts]
+            sent = [Sending(self._bulk, self._lines(some, now_ms)) for some in cut]
+            for part in sent:
+                part.join()  # all of them, also when one fails: nothing goes on behind our back
             items = [item for part in sent for item in part.items()]
         words = [item.word for item in items]
         bad = [

@@ -14,6 +14,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from agent import connection as mqtt
+from agent import mqtt_client
 from agent.connection import (
     Acknowledged,
     Broker,
@@ -459,16 +460,16 @@ def test_a_plain_publish_is_read_as_paho_reads_it(
     name = topic.encode()
     head = len(name).to_bytes(2, "big") + name + mid.to_bytes(2, "big")
     for version_5, more in ((True, properties.pack()), (False, b"")):
-        found = mqtt._plain_publish(0x32 | retain, head + more + payload, version_5)
+        found = mqtt_client.plain_publish(0x32 | retain, head + more + payload, version_5)
         if len(more) <= 128:
             assert found == (topic, payload, retain, mid, 1)
         else:
             assert found is None
     for command in (0x30, 0x34):
-        assert mqtt._plain_publish(command, head + payload, False) is None
+        assert mqtt_client.plain_publish(command, head + payload, False) is None
 
 
 @given(st.integers(0x30, 0x3F), st.binary(max_size=40), st.booleans())
 def test_any_packet_is_plain_or_left_to_paho(command: int, packet: bytes, version_5: bool) -> None:
-    found = mqtt._plain_publish(command, packet, version_5)
+    found = mqtt_client.plain_publish(command, packet, version_5)
     assert found is None or found.qos == 1

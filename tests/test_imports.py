@@ -17,7 +17,7 @@ TOO_DEAR_OR_UNSAFE = (
     *("importlib.metadata", "pkg_resources", "concurrent"),
 )
 GROUND_FLOOR = {"wire", "result", "batch", "strict_json", "targets"} | {
-    *("dial", "connection", "mqtt_events"),
+    *("dial", "connection", "mqtt_client", "mqtt_events"),
 }
 FOR_THE_INDEXER = {"agent.wire", "agent.batch", "agent.strict_json", "agent.targets"} | {
     "agent.connection"

@@ -176,7 +176,7 @@ class Sending(threading.Thread):
             self._error = error
 
     def items(self) -> list[Item]:
-        """What became of the lines, as Bulk.send says it or raises."""
+        """What became of the lines, as Bulk.send says it or raises; once it has ended."""
         self.join()
         if self._error is not None:
             raise self._error

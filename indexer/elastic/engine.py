@@ -56,7 +56,7 @@ class Answer(NamedTuple):
     body: Any
 
 
-_NOT_OF_A_PROXY = (301, 302, 307, 308, 400, 404, 405)  # what an engine would say in JSON
+_IN_JSON = (301, 302, 307, 308, 400, 404, 405)  # so an engine says these; a proxy in HTML
 _API_KEY = re.compile(r"[A-Za-z0-9+/=_:-]+\Z")
 _PASSWORD = re.compile(r"[^\x00-\x1f\x7f]+\Z")
 
@@ -102,7 +102,7 @@ class Engine:
         if status == 404 and may_miss:
             return None
         if not 200 <= status < 300:
-            if not isinstance(found, dict) and status in _NOT_OF_A_PROXY:
+            if not isinstance(found, dict) and status in _IN_JSON:
                 raise Strange(f"{self.address.urls[0]} is no engine: it answers HTTP {status}")
             refusal = Refusal(status, *_why(found))
             if refusal.unknown:
