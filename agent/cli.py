@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from agent import config, control, once, status
+from agent import config, control, log_lines, once, status
 from agent.config import ConfigError
 from agent.store import JournalError
 from agent.store_view import ViewError, view
@@ -60,9 +60,7 @@ def run(options: argparse.Namespace) -> int:
         raise ConfigError(
             "name a broker (host, host:port, mqtt://… or mqtts://…), or --targets; see --help"
         )
-    logging.basicConfig(
-        level=settings.log_level.upper(), format="%(levelname)s %(message)s", stream=sys.stderr
-    )
+    log_lines.begin(settings.log_level)
     words = [broker.host for broker in settings.brokers]
     threading.Thread(target=_doubt, args=(words,), name="doubt", daemon=True).start()
     return Agent(settings, lambda: config.load(options)).run()

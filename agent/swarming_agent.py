@@ -22,6 +22,7 @@ from agent.budget import Budget
 from agent.config import Config, ConfigError
 from agent.line import Answer
 from agent.linkguess import Link
+from agent.notify import Notifier
 from agent.observer import Observed, Observer, ObserverCrashed
 from agent.probe_icmp import Pinger, open_pinger
 from agent.prober import FirstHopFound, ProbeCrashed, Probed, Prober
@@ -110,6 +111,7 @@ class Agent:
         self._traffic_bytes = 0  # of this run
         self._salt: str = self._journal.get(SALT, "")
         self._control = control.Control()
+        self._supervisor = Notifier()
 
     def _make_probing(
         self, config: Config, pinger: Pinger, rng: random.Random, now: float
@@ -129,8 +131,10 @@ class Agent:
         self._reload()
         self._on_link(self._probing.link)
         self._probing.follow(self._watch.in_force, clock.boot_ns() / 1e9)
+        self._supervisor.ready()
         while not self._turn():
-            pass
+            self._supervisor.alive()
+        self._supervisor.stopping()
         self._end()
         return 0
 
@@ -217,7 +221,7 @@ class Agent:
             due.append(self._started_at + PUBLISH_AFTER_S - now)
         if self._news:
             due.append(self._facts_at + FACTS_EVERY_S - now)
-        return max(0.0, min(*due, LONGEST_SLEEP_S))
+        return max(0.0, min(*due, LONGEST_SLEEP_S, self._supervisor.longest_sleep_s))
 
     # Events
 
@@ -302,7 +306,15 @@ class Agent:
                 "pid": os.getpid(),
             }
         )
+        self._supervisor.status(self._in_a_line())
         return self._facts
+
+    def _in_a_line(self) -> str:
+        """For ``systemctl status``."""
+        where = self._uplink.broker or "no broker reached"
+        waiting = f"{self._facts['journal']['waiting']} results not yet confirmed"
+        paused = ["paused by its owner"] if self._control.paused else []
+        return ", ".join([where, waiting, *paused])
 
     def _gather(self, now: float) -> dict[str, Any]:
         config, link = self._config, self._probing.link

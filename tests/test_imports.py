@@ -17,10 +17,10 @@ TOO_DEAR_OR_UNSAFE = (
     *("importlib.metadata", "pkg_resources", "concurrent"),
 )
 GROUND_FLOOR = {"wire", "result", "batch", "strict_json", "targets"} | {
-    *("dial", "connection", "mqtt_client", "mqtt_events"),
+    *("dial", "connection", "mqtt_client", "mqtt_events", "notify", "log_lines"),
 }
 FOR_THE_INDEXER = {"agent.wire", "agent.batch", "agent.strict_json", "agent.targets"} | {
-    "agent.connection"
+    *("agent.connection", "agent.notify", "agent.log_lines"),
 }
 
 # Rooms that decide and do not do: none of them can wait, send, open or run anything.
