@@ -55,9 +55,7 @@ class Tree:
         data = content.encode() if isinstance(content, str) else content
         self._put(Entry(_clean(path), mode, content=data, user=user, group=group))
 
-    def folder(
-        self, path: str, mode: int = 0o755, user: str = "root", group: str = "root"
-    ) -> None:
+    def folder(self, path: str, mode: int = 0o755, user: str = "root", group: str = "root") -> None:
         self._put(Entry(_clean(path), mode, user=user, group=group))
 
     def link(self, path: str, target: str) -> None:
