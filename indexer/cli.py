@@ -6,36 +6,24 @@ import difflib
 import json
 import logging
 import os
-import re
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from agent import wire
-from indexer import config, typed, verdict
-from indexer.dashboards import command as dashboards
+from indexer import config, typed
 from indexer.elastic.address import is_engine
-from indexer.learnt import Learnt
+from indexer.flags import parser
 from indexer.store import Store, StoreDown, StoreRefused
 from indexer.stores import SOURCE, open_store, with_prefix
-from indexer.typed import FORMATS, BadInput
+from indexer.typed import BadInput
 
 if TYPE_CHECKING:
     from indexer.swarming_indexer import Indexer
 
-COMMANDS = ("run", "verdict", "export", "replay", "backup", "copy", "dashboards")
-PREFIX_HELP = "of an engine's indices (swarming)"
-FILE_HELP = (
-    f"sqlite:FILE (swarming.db in {config.STATE_FOLDER} for root and who may write there, else in "
-    "~/.local/state/swarming)"
-)
-STORE_HELP = (
-    f"elasticsearch:URL?api_key=FILE&ca=FILE, opensearch:URL (docs/elasticsearch.md) or {FILE_HELP}"
-)
 OF_ENGINES = ("elasticsearch", "elastic_transport", "opensearchpy", "orjson")
 _STORE_RETRY_S = 2.0
 _DOUBT_S = 2.0  # a name server that is slow to say no must not hold the indexer up
@@ -45,29 +33,12 @@ T = TypeVar("T")
 log = logging.getLogger("swarming.indexer")
 
 
-class _Parser(argparse.ArgumentParser):
-    """argparse, but an error is one line that suggests what was meant."""
-
-    options: ClassVar[set[str]] = set()  # of the command as well, whichever parser complains
-
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        self.options.update(self._option_string_actions)
-        return super().parse_known_args(args, namespace)
-
-    def error(self, message: str) -> NoReturn:
-        for word in re.findall(r"(?<![\w-])--[a-z-]+", message):
-            close = difflib.get_close_matches(word, self.options, 1)
-            if close and word not in self.options:
-                message += f" (did you mean {close[0]}?)"
-        raise BadInput(f"{message}; see {self.prog} --help")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 0, 1 when the store is down, 2 for bad input."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        flags = _parser().parse_args(_with_command(words))
-        return int(flags.work(flags))
+        flags = parser().parse_args(_with_command(words))
+        return COMMANDS[flags.command](flags)
     except (BadInput, config.ConfigError, StoreRefused, wire.WireError) as error:
         return _said(str(error), 2)
     except StoreDown as error:
@@ -184,6 +155,9 @@ def _patiently(work: Callable[[], T]) -> T:
 
 
 def _verdict(flags: argparse.Namespace) -> int:
+    from indexer import verdict
+    from indexer.learnt import Learnt
+
     if flags.agent is not None:
         wire.check_name(flags.agent)
     store = typed.existing(_store_of(flags), look=True)
@@ -293,6 +267,23 @@ def _backup(flags: argparse.Namespace) -> int:
     return 0
 
 
+def _dashboards(flags: argparse.Namespace) -> int:
+    from indexer.dashboards import command
+
+    return command.run(flags)
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "run": _run,
+    "verdict": _verdict,
+    "export": _export,
+    "replay": _replay,
+    "backup": _backup,
+    "copy": _copy,
+    "dashboards": _dashboards,
+}
+
+
 def _store_of(flags: argparse.Namespace) -> str:
     return with_prefix(flags.store, flags.index_prefix)
 
@@ -307,115 +298,6 @@ def _range(flags: argparse.Namespace, now_ms: int, since_ms: int, until_ms: int)
 
 def _now_ms() -> int:
     return time.time_ns() // 1_000_000
-
-
-# --- what can be typed --------------------------------------------------------------------------
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="swarming-indexer",
-        description="Collects what the agents measure, keeps it, and says who is to blame.",
-        epilog="`run` may be left out: swarming-indexer localhost",
-    )
-    parser.add_argument("--version", action="version", version=_version())
-    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
-    _run_flags(commands.add_parser("run", help="collect from these brokers, and serve the page"))
-    _verdict_flags(commands.add_parser("verdict", help="me, my ISP, the path, or the service?"))
-    _export_flags(commands.add_parser("export", help="results as NDJSON, CSV or Parquet"))
-    replay = commands.add_parser("replay", help="read the dead letters again")
-    _store_flag(replay)
-    replay.add_argument("--classic", action="store_true", help="read the classic payload too")
-    replay.add_argument("--list", action="store_true", help="print what still cannot be read")
-    replay.set_defaults(work=_replay)
-    backup = commands.add_parser("backup", help="a whole copy of the store, while it runs")
-    _store_flag(backup, engines=False)
-    backup.add_argument("file", metavar="FILE", help="where to put it")
-    backup.add_argument("--force", action="store_true", help="write over a file that is there")
-    backup.set_defaults(work=_backup)
-    _copy_flags(commands.add_parser("copy", help="everything of one store into another"))
-    dashboards.add_flags(commands.add_parser("dashboards", help="for Kibana, or its like"))
-    return parser
-
-
-def _run_flags(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        "Every option can also stand in a TOML file (--config) or in the environment "
-        "(SWARMING_INDEXER_KEEP=30)."
-    )
-    add = parser.add_argument
-    add("brokers", metavar="BROKER", nargs="*", help="host, host:port, mqtt://… or mqtts://…")
-    add("--store", metavar="STORE", help=f"where results are kept: {STORE_HELP}")
-    add("--index-prefix", metavar="NAME", help=PREFIX_HELP)
-    add("--listen", metavar="HOST:PORT", help="where the page is; off: no page (127.0.0.1:8080)")
-    add("--name", help="of this indexer, begins with indexer- (indexer-HOSTNAME)")
-    add("--keep", metavar="DAYS", help="90 or 90d: how long each result is kept (90)")
-    add("--share", metavar="GROUP", help="deal the results out among the indexers of this group")
-    add("--classic", action="store_true", help="read the payload of the first swarms too")
-    add("--ca", metavar="FILE", help="who may vouch for the brokers")
-    add("--cert", metavar="FILE", help="certificate for the brokers")
-    add("--key", metavar="FILE", help="its key")
-    add("--auth", metavar="FILE", help="who may see the page: names, roles, hashed passwords")
-    add("--page-cert", metavar="FILE", help="certificate of the page")
-    add("--page-key", metavar="FILE", help="its key")
-    add("--behind-proxy", action="store_true", help="a proxy in front does TLS and log-in")
-    add("--mqtt", metavar="VERSION", help="auto, 5, 3.1.1 or 3.1 (auto)")
-    add("--log-level", metavar="LEVEL", help="debug, info, warning or error (info)")
-    add("--config", metavar="FILE", help="TOML with the same names")
-    parser.set_defaults(work=_run)
-
-
-def _verdict_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", metavar="TARGET", help="one of the list")
-    parser.add_argument("--agent", metavar="NAME", help="as this agent sees it (the whole swarm)")
-    parser.add_argument("--json", action="store_true", help="for a program")
-    _store_flag(parser)
-    parser.set_defaults(work=_verdict)
-
-
-def _export_flags(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("--format", choices=FORMATS, help="by the file's ending; without one ndjson")
-    add("--out", metavar="FILE", default="-", help="the file (-: standard output)")
-    add("--since", metavar="TIME", help="24h, 7d, 2026-01-31 or 2026-01-31T18:00:00Z (all)")
-    add("--until", metavar="TIME", help="the same (now)")
-    add("--agent", metavar="NAME", help="of this agent alone")
-    add("--target", metavar="TARGET", help="of this target alone")
-    add("--quiet", action="store_true", help="no progress, no count")
-    _store_flag(parser)
-    parser.set_defaults(work=_export)
-
-
-def _copy_flags(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        "It goes on where it was stopped, and may be done again. The indices of a first swarm are "
-        "read too: --from elasticsearch:URL/logstash-*. What is copied is only read; its secret "
-        f"comes from a file, or from {SOURCE}_API_KEY or {SOURCE}_PASSWORD"
-    )
-    add = parser.add_argument
-    add("--from", metavar="STORE", dest="begin", required=True, help="what is copied")
-    add("--to", metavar="STORE", required=True, help="what it comes into; it may be in use")
-    add("--since", metavar="TIME", help="24h, 7d, 2026-01-31 or 2026-01-31T18:00:00Z (all)")
-    add("--until", metavar="TIME", help="the same (all)")
-    add("--index-prefix", metavar="NAME", help=PREFIX_HELP)
-    add("--quiet", action="store_true", help="no progress, no counts")
-    parser.set_defaults(work=_copy)
-
-
-def _store_flag(parser: argparse.ArgumentParser, *, engines: bool = True) -> None:
-    if engines:
-        prefix = os.environ.get("SWARMING_INDEXER_INDEX_PREFIX")
-        parser.add_argument("--index-prefix", metavar="NAME", default=prefix, help=PREFIX_HELP)
-    default = os.environ.get("SWARMING_INDEXER_STORE") or config.default_store()
-    told = STORE_HELP if engines else FILE_HELP
-    parser.add_argument("--store", metavar="STORE", default=default, help=told)
-
-
-def _version() -> str:
-    try:
-        return f"swarming {version('swarming')}"
-    except PackageNotFoundError:
-        return "swarming, not installed"
 
 
 if __name__ == "__main__":

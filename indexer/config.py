@@ -20,6 +20,7 @@ from indexer.stores import with_prefix
 DAY_MS = 86_400_000
 STATE_FOLDER = "/var/lib/swarming"  # the agent's own rule for its journal holds for the store too
 STORE = "swarming.db"
+CA_HOME = "/var/lib/swarming-indexer"  # of the indexer alone: no agent has any business there
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _DEFAULTS: dict[str, Any] = {
     "brokers": (),
@@ -33,6 +34,7 @@ _DEFAULTS: dict[str, Any] = {
     "ca": None,
     "cert": None,
     "key": None,
+    "ca_folder": None,  # default_ca_folder says where
     "auth": None,
     "page_cert": None,
     "page_key": None,
@@ -66,6 +68,7 @@ class Config:
     classic: bool
     keep_raw_ms: int
     credentials: Credentials
+    ca_folder: str
     auth: str | None
     page_cert: str | None
     page_key: str | None
@@ -76,21 +79,44 @@ class Config:
 
 def from_flags(flags: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> Config:
     """The Config of `swarming-indexer run`, or ConfigError."""
-    values = _DEFAULTS | {"store": default_store(environ)}
+    return _checked(_values(flags, environ))
+
+
+def ca_folder(flags: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> str:
+    """Where the swarm's certificates are kept, for a command that wants nothing else."""
+    return _text(_values(flags, environ), "ca_folder")
+
+
+def _values(flags: argparse.Namespace, environ: Mapping[str, str]) -> dict[str, Any]:
+    """What was said for each setting, and where nothing was said, what is usual."""
+    values = _DEFAULTS | {
+        "store": default_store(environ),
+        "ca_folder": default_ca_folder(environ),
+    }
     path = flags.config or environ.get("SWARMING_INDEXER_CONFIG")
     if path:
         values |= _from_file(path)
     values |= _from_environment(environ)
-    values |= {name: value for name, value in vars(flags).items() if _given(name, value)}
-    return _checked(values)
+    return values | {name: value for name, value in vars(flags).items() if _given(name, value)}
 
 
 def default_store(environ: Mapping[str, str] = os.environ) -> str:
     """In the system's place for root and for who may write there, else in the user's own."""
     if os.geteuid() == 0 or os.access(STATE_FOLDER, os.W_OK):
         return f"sqlite:{STATE_FOLDER}/{STORE}"
+    return f"sqlite:{_own_state(environ)}/{STORE}"
+
+
+def default_ca_folder(environ: Mapping[str, str] = os.environ) -> str:
+    """In the system's place for root and for who may write there, else in the user's own."""
+    if os.geteuid() == 0 or os.access(CA_HOME, os.W_OK):
+        return f"{CA_HOME}/ca"
+    return f"{_own_state(environ)}/ca"
+
+
+def _own_state(environ: Mapping[str, str]) -> str:
     home = environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
-    return f"sqlite:{home}/swarming/{STORE}"
+    return f"{home}/swarming"
 
 
 def default_name(host: str) -> str:
@@ -138,6 +164,7 @@ def _checked(values: Mapping[str, Any]) -> Config:
         classic=_switch(values, "classic"),
         keep_raw_ms=_days(values["keep"]) * DAY_MS,
         credentials=_credentials(values),
+        ca_folder=_text(values, "ca_folder"),
         auth=_file(values, "auth"),
         page_cert=_file(values, "page_cert"),
         page_key=_file(values, "page_key"),

@@ -38,6 +38,7 @@ def settings(*ports: int, name: str = "indexer-test", **changes: Any) -> Config:
         "classic": False,
         "keep_raw_ms": 90 * DAY_MS,
         "credentials": Credentials(),
+        "ca_folder": "/nonexistent",
         "auth": None,
         "page_cert": None,
         "page_key": None,

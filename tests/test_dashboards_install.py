@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from indexer.dashboards import command
+from indexer.flags import parser
 from indexer.store import StoreRefused
 from indexer.typed import BadInput
 from tests.certificates import Authority
@@ -39,10 +39,7 @@ def tool(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Tool]]:
 
 def dashboards(*words: str) -> int:
     """What `swarming-indexer dashboards WORDS` does."""
-    parser = argparse.ArgumentParser()
-    command.add_flags(parser)
-    flags = parser.parse_args(words)
-    return int(flags.work(flags))
+    return command.run(parser().parse_args(["dashboards", *words]))
 
 
 def refusal(*words: str) -> str:

@@ -98,8 +98,9 @@ def test_every_option_that_the_readme_names_exists() -> None:
         for action in cli._parser(name)._actions
         for option in action.option_strings
     }
-    rooms = ("config.py", "cli.py", "dashboards/command.py")
-    source = "".join((ROOT / "indexer" / room).read_text() for room in rooms)
+    rooms = [ROOT / "indexer" / "config.py", *(ROOT / "indexer").glob("*flags.py")]
+    rooms += (ROOT / "indexer").glob("*_command.py")
+    source = "".join(room.read_text() for room in rooms)
     for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", README)) - {"--strict"}:
         assert option in known or f'"{option}"' in source or f'"{option[2:]}"' in source, option
 

@@ -52,6 +52,7 @@ NEVER_REACHES = {
     "indexer.store*": ["indexer.consume", "indexer.web*", "indexer.verdict*", "agent.connection"],
     "indexer.web*": ["indexer.store_*", "indexer.swarming_indexer", "agent.connection"],
     "indexer.consume": ["indexer.web*", "indexer.verdict*"],
+    "indexer.cli": ["indexer.dashboards*", "indexer.ca", "indexer.verdict*", "indexer.web*"],
 }
 
 

@@ -21,6 +21,7 @@ import pytest
 from agent import config as agent_config
 from agent import wire
 from indexer import cli, config
+from indexer.flags import parser
 from indexer.store import AgentRecord, Dead, StoreDown
 from indexer.stores import open_store
 from tests.indexers import Client, Flaky, now_ms, result, seqs, settings, sqlite
@@ -108,7 +109,7 @@ def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path: Path)
     file = tmp_path / "indexer.toml"
     file.write_text('brokers = ["b1", "b2:1884"]\nkeep = 10\nshare = "g"\nlog-level = "debug"\n')
     words = ["run", "--config", str(file), "--share", "h"]
-    flags = cli._parser().parse_args(words)
+    flags = parser().parse_args(words)
     found = config.from_flags(flags, {"SWARMING_INDEXER_KEEP": "20"})
     assert [str(broker) for broker in found.brokers] == ["mqtt://b1:1883", "mqtt://b2:1884"]
     assert found.keep_raw_ms == 20 * config.DAY_MS
@@ -126,16 +127,16 @@ def test_a_file_with_a_strange_setting_is_refused(
 
 @pytest.mark.parametrize("days", ["400", "400d", 400])
 def test_days_are_kept_with_and_without_their_unit(days: str | int) -> None:
-    flags = cli._parser().parse_args(["run", "b1", "--keep", str(days)])
+    flags = parser().parse_args(["run", "b1", "--keep", str(days)])
     assert config.from_flags(flags, {}).keep_raw_ms == 400 * config.DAY_MS
 
 
 def test_an_index_prefix_becomes_part_of_the_stores_address() -> None:
     words = ["run", "b1", "--store", "opensearch:http://h:9200?shards=2", "--index-prefix", "p"]
-    flags = cli._parser().parse_args(words)
+    flags = parser().parse_args(words)
     assert config.from_flags(flags, {}).store == "opensearch:http://h:9200?shards=2&prefix=p"
     found = {"SWARMING_INDEXER_STORE": "opensearch:http://h", "SWARMING_INDEXER_INDEX_PREFIX": "q"}
-    flags = cli._parser().parse_args(["run", "b1"])
+    flags = parser().parse_args(["run", "b1"])
     assert config.from_flags(flags, found).store == "opensearch:http://h?prefix=q"
 
 
@@ -298,6 +299,25 @@ def test_the_store_stands_where_the_box_would_keep_its_journal(
     assert config.default_store(environ) == "sqlite:/home/me/state/swarming/swarming.db"
     journal = agent_config.default_journal(environ)
     assert os.path.dirname(config.default_store(environ)) == f"sqlite:{os.path.dirname(journal)}"
+
+
+def test_the_certificates_stand_beside_the_indexers_own_store(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(os, "access", lambda path, _: path == "/var/lib/swarming-indexer")
+    assert config.default_ca_folder({}) == "/var/lib/swarming-indexer/ca"
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    flags = parser().parse_args(["run", "b1"])
+    environ = {"XDG_STATE_HOME": "/home/me/state"}
+    assert config.ca_folder(flags, environ) == "/home/me/state/swarming/ca"
+    file = tmp_path / "indexer.toml"
+    file.write_text('ca-folder = "/srv/ca"\n')
+    flags.config = str(file)
+    assert config.ca_folder(flags, environ) == "/srv/ca"
+    assert config.ca_folder(flags, environ | {"SWARMING_INDEXER_CA_FOLDER": "/e"}) == "/e"
+    flags.ca_folder = "/f"
+    assert config.ca_folder(flags, environ | {"SWARMING_INDEXER_CA_FOLDER": "/e"}) == "/f"
 
 
 @pytest.mark.parametrize("words", [("backup",), ("export", "--out")])

@@ -14,24 +14,6 @@ API_KEY, PASSWORD = "SWARMING_DASHBOARDS_API_KEY", "SWARMING_DASHBOARDS_PASSWORD
 _NAMES = {KIBANA: "Kibana", OPENSEARCH: "OpenSearch Dashboards"}
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    parser.description = (
-        f"A secret comes from a file, or from {API_KEY} or {PASSWORD}. Installing again replaces "
-        "what was installed before."
-    )
-    where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--install", metavar="URL", help="of Kibana or OpenSearch Dashboards")
-    where.add_argument("--out", metavar="FOLDER", help="write files to import by hand")
-    add = parser.add_argument
-    add("--index-prefix", metavar="NAME", default="swarming", help="of the indices (swarming)")
-    add("--space", metavar="NAME", help="of Kibana, or the tenant of OpenSearch Dashboards")
-    add("--ca", metavar="FILE", help="who may vouch for it")
-    add("--api-key", metavar="FILE", help="holds the encoded key")
-    add("--user", metavar="NAME", help="to log in as")
-    add("--password", metavar="FILE", help="holds the password")
-    parser.set_defaults(work=run)
-
-
 def run(flags: argparse.Namespace) -> int:
     """0 when all of it is there. Raises DashboardsError, StoreRefused for such a prefix."""
     address.parse(with_prefix("elasticsearch:http://localhost", flags.index_prefix))
