@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from agent import config, control, log_lines, once, status
+from agent import config, control, flags, log_lines, once, status
 from agent.config import ConfigError
 from agent.store import JournalError
 from agent.store_view import ViewError, view
@@ -206,55 +206,8 @@ def _parser(name: str) -> argparse.ArgumentParser:
         "(allow-private, brokers). A flag beats the environment, which beats the file.",
         allow_abbrev=False,
     )
-    if name in _OWN:
-        _OWN[name](parser)
-    config.add_options(parser, _OPTIONS_OF.get(name, ("journal",)))
+    flags.add(parser, name)
     return parser
-
-
-def _own_run(command: argparse.ArgumentParser) -> None:
-    config.add_brokers(command)
-
-
-def _own_once(command: argparse.ArgumentParser) -> None:
-    command.add_argument("targets_now", nargs="*", metavar="TARGET")
-    command.add_argument("--json", action="store_true", help="one JSON object a line")
-
-
-def _own_status(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--json", action="store_true", help="everything, as JSON")
-
-
-def _own_journal(command: argparse.ArgumentParser) -> None:
-    command.add_argument("path", nargs="?", metavar="PATH", help="the journal (default: --journal)")
-    command.add_argument("--export", action="store_true", help="its rows, one JSON object a line")
-
-
-def _own_link(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--json", action="store_true", help="one JSON object")
-    command.add_argument("--root", default="/", metavar="DIR", help="read a box's files under DIR")
-    command.add_argument("--iface", metavar="NAME", help="judge this interface")
-    told = command.add_mutually_exclusive_group()
-    told.add_argument("--capture", metavar="FILE", help="record this box, masked, as a .tar.gz")
-    told.add_argument("--replay", metavar="FILE", help="judge a recorded box")
-    told.add_argument(
-        "--write", nargs="?", const="", metavar="PATH", help="by root: leave what only root may ask"
-    )
-
-
-# Of the configuration, what the command heeds; the others only want to know which agent is meant.
-_OPTIONS_OF: dict[str, tuple[str, ...] | None] = {
-    "run": None,
-    "once": ("link", "at", "pages", "allow-private", "deny"),
-    "link": ("link", "at", "pages"),
-}
-_OWN: dict[str, Callable[[argparse.ArgumentParser], None]] = {
-    "run": _own_run,
-    "once": _own_once,
-    "status": _own_status,
-    "journal": _own_journal,
-    "link": _own_link,
-}
 
 
 if __name__ == "__main__":
