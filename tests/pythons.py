@@ -1,7 +1,7 @@
 """Pythons that this machine lacks: Debian's own, unpacked under build/ and run in place.
 
-Nothing is installed and no root is entered. A small script beside the unpacked interpreter starts it
-by its own loader, or by qemu where its processor is another; the rest of the machine stays in
+Nothing is installed and no root is entered. A small script beside the unpacked interpreter starts
+it by its own loader, or by qemu where its processor is another; the rest of the machine stays in
 sight, so brokers, namespaces and tools are this machine's. What that Python starts as
 ``sys.executable`` is the script again, and a virtual environment may be made of it.
 """

@@ -95,5 +95,6 @@ def _imported(path: str) -> bool:
 def _licences(paths: list[str]) -> Iterator[str]:
     for path in paths:
         last = path.split("/")[-1].upper()
-        if ".dist-info/" in path and last.startswith(("LICENSE", "LICENCE", "COPYING", "NOTICE")):
+        named = last.startswith(("LICENSE", "LICENCE", "COPYING", "NOTICE"))
+        if ".dist-info/licenses/" in path or (".dist-info/" in path and named):
             yield path
