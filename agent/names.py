@@ -4,20 +4,14 @@ The made-up name says nothing about the box or its owner. It is kept in a file `
 journal, so that it lives as long as the results do.
 """
 
-import base64
-import binascii
 import os
-import re
 import secrets
 from collections.abc import Callable
 
+from agent.certificate import common_name
 from agent.config import Config, ConfigError, agent_name
 
 FILE = "name"
-_COMMON_NAME = bytes.fromhex("0603550403")  # the object identifier 2.5.4.3, as DER writes it
-_PEM = re.compile(
-    r"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----(.+?)-----END", re.DOTALL | re.ASCII
-)
 
 _ADJECTIVES = """
     agile amber ancient autumn azure balmy bold brave breezy bright brisk bronze bubbly calm
@@ -60,45 +54,6 @@ def settle(config: Config) -> str:
         return config.name
     path = os.path.join(os.path.dirname(os.path.abspath(config.journal)), FILE)
     return _kept(path) or _keep(path, make_up())
-
-
-def common_name(pem: str) -> str | None:
-    """The subject's CN of the first certificate in a PEM text. None: there is none to be read.
-
-    A walk over DER that knows one thing: a certificate holds a sequence (tbsCertificate) whose
-    sixth part, or fifth without a version, is the subject.
-    """
-    found = _PEM.search(pem)
-    if found is None:
-        return None
-    try:
-        certificate = base64.b64decode("".join(found[1].split()), validate=True)
-        parts = _parts(_parts(_parts(certificate)[0][1])[0][1])
-        if parts and parts[0][0] == 0xA0:  # the version, which version 1 leaves out
-            parts = parts[1:]
-        names = [name for _, group in _parts(parts[4][1]) for _, name in _parts(group)]
-        for name in names:  # the first: Mosquitto takes that for the user's name, too
-            if name.startswith(_COMMON_NAME):
-                tag, value = _parts(name)[1]
-                return value.decode("utf-16-be" if tag == 0x1E else "utf-8")
-    except (binascii.Error, IndexError, UnicodeDecodeError):
-        return None
-    return None
-
-
-def _parts(der: bytes) -> list[tuple[int, bytes]]:
-    """Tag and content of each value in a row of DER values; IndexError when it is cut short."""
-    parts = []
-    while der:
-        tag, length, start = der[0], der[1], 2
-        if length & 0x80:
-            start += length & 0x7F
-            length = int.from_bytes(der[2:start], "big")
-        if start + length > len(der):
-            raise IndexError("cut short")
-        parts.append((tag, der[start : start + length]))
-        der = der[start + length :]
-    return parts
 
 
 def _of_certificate(path: str, stated: str | None) -> str:

@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from agent import strict_json, wire
+from agent.expiry import WARN_DAYS, in_words
 
 TIMEOUT_S = 3
 MAX_BYTES = 1024 * 1024
@@ -150,7 +151,16 @@ def _nobody(journal: str) -> str:
 
 def _agent(about: dict[str, Any]) -> str:
     paused = about.get("paused") and "paused by its owner (swarming-agent resume)"
-    return _join(about.get("agent"), f"version {about.get('version')}", paused)
+    return _join(about.get("agent"), f"version {about.get('version')}", paused, _expiry(about))
+
+
+def _expiry(about: dict[str, Any]) -> str | None:
+    """Nothing while there is time."""
+    told = about.get("certificate", {})
+    days_left = told.get("days_left")
+    if days_left is None or days_left >= WARN_DAYS:
+        return None
+    return in_words(str(told.get("ends")), days_left)
 
 
 def _icmp(method: str | None, advice: str | None) -> str:

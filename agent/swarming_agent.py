@@ -20,6 +20,7 @@ from typing import Any
 from agent import VERSION, about, clock, control, names, wire
 from agent.budget import Budget
 from agent.config import Config, ConfigError
+from agent.expiry import Expiry
 from agent.line import Answer
 from agent.linkguess import Link
 from agent.notify import Notifier
@@ -110,6 +111,7 @@ class Agent:
         self._last = ""
         self._traffic_bytes = 0  # of this run
         self._salt: str = self._journal.get(SALT, "")
+        self._expiry = Expiry(config.cert)
         self._control = control.Control()
         self._supervisor = Notifier()
 
@@ -345,6 +347,9 @@ class Agent:
             "traffic": {"bytes": self._traffic_bytes, "left_bytes": plan.left_bytes},
             "silence": drained.get("silent") or drained.get("denied"),
         }
+        certificate = self._expiry.facts(None if self._clock_is_wrong() else reading.wall_ms)
+        if certificate is not None:
+            facts["certificate"] = certificate
         if plan.spent:
             facts["budget"] = "spent: one probe and one batch an hour"
         if self._control.paused:

@@ -1,15 +1,13 @@
 """An agent has a name from its start: its owner's, its certificate's, or a made-up one it keeps."""
 
-import base64
 import re
-from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from agent import config, names, wire
+from agent import config, wire
 from agent.config import ConfigError
-from agent.names import ADJECTIVES, NOUNS, common_name, make_up, settle
+from agent.names import ADJECTIVES, NOUNS, make_up, settle
 from tests.certificates import Authority
 
 
@@ -68,48 +66,3 @@ def test_a_cn_that_no_agent_may_have_is_refused(tmp_path: Path, authority: Autho
         flags = ("--cert", str(pair.cert), "--key", str(pair.key))
         with pytest.raises(ConfigError, match="cert"):
             settle(options(*flags, journal=tmp_path / "j"))
-
-
-def test_what_is_no_certificate_has_no_cn(authority: Authority) -> None:
-    pem = Path(authority.issue("roof-7").cert).read_text()
-    assert common_name("text before\n" + pem) == "roof-7"
-    body = pem.split("-----")[2]
-    der = base64.b64decode(body)
-    for cut in range(0, len(der), 7):
-        text = base64.b64encode(der[:cut]).decode()
-        cut_pem = f"-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n"
-        assert common_name(cut_pem) is None
-    assert common_name("") is None
-    assert common_name("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n") is None
-
-
-def test_the_first_cn_of_several_counts_as_it_does_for_mosquitto() -> None:
-    from cryptography import x509  # the tests' own; the agent has no such library
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import NameOID
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name(
-        [
-            x509.NameAttribute(NameOID.COUNTRY_NAME, "FR"),
-            x509.NameAttribute(NameOID.COMMON_NAME, "grüße"),
-            x509.NameAttribute(NameOID.COMMON_NAME, "swarm"),
-        ]
-    )
-    start = datetime(2026, 1, 1)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "issuer")]))
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(start)
-        .not_valid_after(start.replace(year=2030))
-        .sign(key, hashes.SHA256())
-    )
-    assert common_name(made.public_bytes(serialization.Encoding.PEM).decode()) == "grüße"
-
-
-def test_the_module_needs_no_library_for_that() -> None:
-    assert "ssl" not in vars(names) and "cryptography" not in vars(names)
