@@ -24,7 +24,7 @@ from indexer.typed import BadInput
 if TYPE_CHECKING:
     from indexer.swarming_indexer import Indexer
 
-OF_ENGINES = ("elasticsearch", "elastic_transport", "opensearchpy", "orjson")
+OF_ENGINES = ("elasticsearch", "elastic_transport", "opensearchpy")
 _STORE_RETRY_S = 2.0
 _DOUBT_S = 2.0  # a name server that is slow to say no must not hold the indexer up
 

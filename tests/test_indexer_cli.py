@@ -253,7 +253,6 @@ def test_backup_blames_the_file_and_writes_over_none_unless_told(
     [
         ("uvicorn", ["localhost", "--store", "sqlite:unused.db"], "indexer"),
         ("tqdm", ["copy", "--from", "sqlite:a.db", "--to", "sqlite:b.db"], "indexer"),
-        ("orjson", ["export", "--store", "elasticsearch:http://127.0.0.1:1"], "elastic"),
         ("elasticsearch", ["verdict", "t", "--store", "elasticsearch:http://h"], "elastic"),
         ("opensearchpy", ["copy", "--from", "opensearch:http://h/l-*", "--to", "sqlite:b.db"],
          "elastic"),

@@ -4,17 +4,15 @@ The typed fields (fields.py) are for searching and drawing; whatever in a result
 type is left out of them. What the indexer itself reads back is RAW alone: the result word for word.
 """
 
-import json
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
-import orjson
-
 from agent.wire import Result
 from indexer.elastic import fields
+from indexer.elastic.quick_json import dumps, loads
 from indexer.store import AgentRecord
 
 _COORDINATES = re.compile(r"(.*?)[\s,;(]*(-?\d{1,2}\.\d+)\s*[,;\s]\s*(-?\d{1,3}\.\d+)\s*\)?\s*\Z")
@@ -83,19 +81,6 @@ def line(prefix: str, result: Result, known: Known, now_ms: int, future: bool) -
     found = document(result, known.get(result.agent), now_ms, future)
     action = f'{{"create":{{"_index":"{index_of(prefix, result)}","_id":"{identity(result)}"}}}}\n'
     return action.encode() + dumps(found) + b"\n"
-
-
-def dumps(value: Any) -> bytes:
-    try:
-        return orjson.dumps(value, default=_plain)
-    except TypeError:  # half of a surrogate pair, a number of more than 64 bits
-        return json.dumps(value, separators=(",", ":")).encode()
-
-
-def _plain(value: Any) -> tuple[Any, ...]:
-    if not isinstance(value, tuple):
-        raise TypeError(f"not of JSON: {type(value)}")
-    return tuple(value)
 
 
 def document(
@@ -303,7 +288,7 @@ def _word(value: Any) -> str | None:
 
 def raw_of(hit: dict[str, Any]) -> Any:
     """What RAW of a found document holds."""
-    return orjson.loads(hit["_source"]["swarming"]["raw"])
+    return loads(hit["_source"]["swarming"]["raw"])
 
 
 def result_of(hit: dict[str, Any]) -> Result:

@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-import orjson
-
 from indexer.elastic.address import Address
+from indexer.elastic.quick_json import dumps
 from indexer.store import StoreDown, StoreRefused
 
 TIMEOUT_S = 10.0
@@ -96,7 +95,7 @@ class Engine:
         gives None.
         """
         lines = isinstance(body, bytes)
-        data = body if lines or body is None else orjson.dumps(body)
+        data = body if lines or body is None else dumps(body)
         call, _ = self._opened()
         status, found = call(method, path, _NDJSON if lines else _JSON, data, timeout_s)
         if status == 404 and may_miss:

@@ -20,8 +20,9 @@ from agent.wire import Result
 from indexer import rollup
 from indexer.elastic import read
 from indexer.elastic.bulk import Bulk
-from indexer.elastic.document import dumps, indices_of, raw_of
+from indexer.elastic.document import indices_of, raw_of
 from indexer.elastic.engine import Engine
+from indexer.elastic.quick_json import dumps
 from indexer.elastic.read import HOUR_MS, Period, Query, Wanted, between
 from indexer.elastic.state import State, action, digest
 from indexer.rollup import HOUR_S, LEVELS_S, Tally

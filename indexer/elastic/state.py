@@ -12,8 +12,9 @@ from typing import Any
 from urllib.parse import quote
 
 from indexer.elastic.bulk import Bulk
-from indexer.elastic.document import Known, agent_document, dumps, raw_of
+from indexer.elastic.document import Known, agent_document, raw_of
 from indexer.elastic.engine import Engine, Refusal
+from indexer.elastic.quick_json import dumps
 from indexer.elastic.read import Query, between, pages
 from indexer.store import AgentRecord, Dead, StoreDown, Told, WatchChange
 
