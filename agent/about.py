@@ -15,7 +15,7 @@ METERED_EVERY_MS = 600_000  # where bytes cost money
 SPENT_EVERY_MS = 3_600_000  # and where none are left
 HEALTH_FIELDS = (
     *("link", "refused", "list", "paused", "here", "epoch", "access_group", "silence"),
-    *("namesake", "place", "isp", "budget"),
+    *("namesake", "place", "isp", "budget", "paused_until", "left", "forget"),
 )
 
 

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from agent import config, control, flags, log_lines, once, status
+from agent import clock, config, control, flags, log_lines, once, status
 from agent.config import ConfigError
 from agent.store import JournalError
 from agent.store_view import ViewError, view
@@ -61,6 +61,9 @@ def run(options: argparse.Namespace) -> int:
             "name a broker (host, host:port, mqtt://… or mqtts://…), or --targets; see --help"
         )
     log_lines.begin(settings.log_level)
+    if control.read(control.path_beside(settings.journal)).gone:
+        log.info("this box has left its swarm: join brings it back, and so does resume")
+        return 0
     words = [broker.host for broker in settings.brokers]
     threading.Thread(target=_doubt, args=(words,), name="doubt", daemon=True).start()
     return Agent(settings, lambda: config.load(options)).run()
@@ -121,25 +124,36 @@ def show_link(options: argparse.Namespace) -> int:
 
 
 def pause(options: argparse.Namespace) -> int:
-    return _steer(options, control.Control(paused=True))
+    return _steer(options, control.Control(paused=True, pause=_pause_of(options.how_long)))
 
 
 def resume(options: argparse.Namespace) -> int:
     return _steer(options, control.Control(paused=False))
 
 
+def _pause_of(how_long: str | None) -> control.Pause | None:
+    """From now on for so long; None: until resume."""
+    if how_long is None:
+        return None
+    try:
+        for_s = control.seconds(how_long)
+    except ValueError as error:
+        raise ConfigError(f"pause: {error}") from error
+    boot_ns, wall_ns = clock.now_ns()
+    until_ms = wall_ns // clock.NS_PER_MS + round(for_s * 1000)
+    return control.Pause(for_s, until_ms, clock.boot_id(), boot_ns / clock.NS_PER_S)
+
+
 def _steer(options: argparse.Namespace, wish: control.Control) -> int:
     """Leaves the wish beside the journal, and wakes a running agent."""
-    import signal
-
     journal = _journal_path(options)
     try:
         control.write(control.path_beside(journal), wish)
     except OSError as error:
         raise ConfigError(f"{journal}: {error.strerror}") from error
-    print("paused" if wish.paused else "going on", end="")
+    print(control.in_words(wish) or "going on", end="")
     try:
-        os.kill(status.pid(journal), signal.SIGHUP)
+        status.wake(journal)
         print()
     except status.StatusError:
         print(f": no agent runs on {journal}; it will know at its next start")

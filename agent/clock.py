@@ -256,8 +256,10 @@ def _timesyncd(root: str) -> Facts:
     vouched_ms = _mtime_ms(root, f"{TIMESYNC_FOLDER}/synchronized")
     if vouched_ms is not None:
         return Facts("systemd-timesyncd", True, vouched_ms, False)
-    running = os.path.isdir(os.path.join(root, TIMESYNC_FOLDER))
-    return Facts("systemd-timesyncd", False, None, False) if running else NOTHING
+    folder = os.path.join(root, TIMESYNC_FOLDER)
+    if not (os.path.isdir(folder) and os.access(folder, os.X_OK)):
+        return NOTHING  # it does not run, or we may not look
+    return Facts("systemd-timesyncd", False, None, False)
 
 
 def _timedate(run: Run) -> Facts:

@@ -31,6 +31,12 @@ def _journal(command: argparse.ArgumentParser) -> None:
     command.add_argument("--export", action="store_true", help="its rows, one JSON object a line")
 
 
+def _pause(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "how_long", nargs="?", metavar="TIME", help="90s, 30m, 2h or 1d (until resume)"
+    )
+
+
 def _link(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="one JSON object")
     command.add_argument("--root", default="/", metavar="DIR", help="read a box's files under DIR")
@@ -55,4 +61,5 @@ _OWN: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "status": _status,
     "journal": _journal,
     "link": _link,
+    "pause": _pause,
 }

@@ -6,6 +6,7 @@ or as root. The socket's name is made from the journal's path, so each journal h
 
 import hashlib
 import os
+import signal
 import socket
 import struct
 import threading
@@ -96,6 +97,11 @@ def pid(journal: str) -> int:
     return found
 
 
+def wake(journal: str) -> None:
+    """Has the running agent read again what its owner wants. StatusError: none runs; OSError."""
+    os.kill(pid(journal), signal.SIGHUP)
+
+
 def text(facts: dict[str, Any]) -> str:
     """Ten lines for a person."""
     about = facts.get("about", {})
@@ -150,7 +156,10 @@ def _nobody(journal: str) -> str:
 
 
 def _agent(about: dict[str, Any]) -> str:
-    paused = about.get("paused") and "paused by its owner (swarming-agent resume)"
+    until = about.get("paused_until")
+    paused = about.get("paused") and (
+        f"paused by its owner{f' until {until}' if until else ''} (swarming-agent resume)"
+    )
     return _join(about.get("agent"), f"version {about.get('version')}", paused, _expiry(about))
 
 

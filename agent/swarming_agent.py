@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from agent import VERSION, about, clock, control, names, wire
+from agent import VERSION, about, clock, names, wire
 from agent.budget import Budget
 from agent.config import Config, ConfigError
 from agent.expiry import Expiry
@@ -25,6 +25,7 @@ from agent.line import Answer
 from agent.linkguess import Link
 from agent.notify import Notifier
 from agent.observer import Observed, Observer, ObserverCrashed
+from agent.owner import Moment, Owner
 from agent.probe_icmp import Pinger, open_pinger
 from agent.prober import FirstHopFound, ProbeCrashed, Probed, Prober
 from agent.probing import Probing
@@ -112,7 +113,7 @@ class Agent:
         self._traffic_bytes = 0  # of this run
         self._salt: str = self._journal.get(SALT, "")
         self._expiry = Expiry(config.cert)
-        self._control = control.Control()
+        self._owner = Owner(config.journal, now)
         self._supervisor = Notifier()
 
     def _make_probing(
@@ -141,7 +142,7 @@ class Agent:
         return 0
 
     def _turn(self) -> bool:
-        """One turn; whether it was told to stop."""
+        """One turn; whether it is to stop."""
         event = self._next(self._wake_s(clock.boot_ns() / 1e9))
         now = clock.boot_ns() / 1e9
         self._journal.follow(self._clock.reading(*clock.now_ns()))
@@ -154,7 +155,7 @@ class Agent:
             self._handle(event, now)
             self._news = True
         self._act(now)
-        return False
+        return self._has_left()
 
     def _next(self, timeout_s: float) -> Any:
         try:
@@ -188,6 +189,8 @@ class Agent:
 
     def _act(self, now: float) -> None:
         """Everything that is due."""
+        if self._owner.paused and self._owner.act(self._moment(now)):
+            self._heed_owner()
         plan = self._budget.plan(self._probing.link.metered, now)
         self._probing.schedule.stretch(plan.slot_s)
         self._uplink.drain.spent = plan.spent
@@ -215,6 +218,8 @@ class Agent:
     def _wake_s(self, now: float) -> float:
         flush_at = self._journal.flush_at(now)
         due = [self._probing.wake_s(now), self._watch.wake_s(now)]
+        if self._owner.paused:
+            due.append(self._owner.wake_s(self._moment(now)))
         if flush_at is not None:
             due.append(flush_at - now)
         if self._may_publish(now):
@@ -283,13 +288,25 @@ class Agent:
         self._probing.follow(self._watch.in_force, now)
 
     def _reload(self) -> None:
-        self._control = control.read(control.path_beside(self._config.journal))
-        if self._control.problem:
-            log.warning("%s", self._control.problem)
-        if self._control.paused != self._probing.paused:
-            log.info("paused by the owner" if self._control.paused else "going on")
-        self._probing.paused = self._control.paused
+        self._owner.reread()
+        self._heed_owner()
+
+    def _heed_owner(self) -> None:
+        self._probing.paused = self._owner.paused
+        self._uplink.silent = self._owner.silent
         self._facts_at = -FACTS_EVERY_S
+
+    def _has_left(self) -> bool:
+        """Whether the owner wanted that, and a broker has handed it back to us."""
+        if not (self._owner.leaving and self._uplink.heard_leaving):
+            return False
+        self._owner.has_left(self._uplink.broker or "")
+        log.info("this box has left the swarm")
+        return True
+
+    def _moment(self, now: float) -> Moment:
+        wall_ms = None if self._clock_is_wrong() else self._wall_ms()
+        return Moment(self._clock.boot_id, now, wall_ms)
 
     # What it says of itself
 
@@ -315,8 +332,7 @@ class Agent:
         """For ``systemctl status``."""
         where = self._uplink.broker or "no broker reached"
         waiting = f"{self._facts['journal']['waiting']} results not yet confirmed"
-        paused = ["paused by its owner"] if self._control.paused else []
-        return ", ".join([where, waiting, *paused])
+        return ", ".join(filter(None, (where, waiting, self._owner.in_words())))
 
     def _gather(self, now: float) -> dict[str, Any]:
         config, link = self._config, self._probing.link
@@ -352,8 +368,7 @@ class Agent:
             facts["certificate"] = certificate
         if plan.spent:
             facts["budget"] = "spent: one probe and one batch an hour"
-        if self._control.paused:
-            facts["paused"] = True
+        facts |= self._owner.facts()
         if self._uplink.namesake:
             facts["namesake"] = True
         return facts

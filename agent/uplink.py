@@ -61,6 +61,8 @@ class Uplink:
         self._metered_at = now
         self._complained: set[str] = set()
         self.namesake = False  # another agent has this name
+        self.silent = False  # publish no results
+        self.heard_leaving = False  # a broker has handed our own last word back
         self._about_token: int | None = None
         self._since: str | None = None  # when this run began, as it says itself
         self._told: set[str] = set()  # brokers that hold what this run said of itself
@@ -155,6 +157,7 @@ class Uplink:
         place of ours after we were pushed out."""
         epoch = str(word.facts.get("epoch"))  # anything can stand there
         if epoch in self._journal.epochs_of_this_run or word.facts.get("since") == self._since:
+            self.heard_leaving = word.facts.get("left") is True
             return
         if not event.retain or (self._pushed_out and str(event.connection.broker) in self._told):
             self.namesake = True
@@ -197,13 +200,14 @@ class Uplink:
                 self._leave("no indexer for 15 min, trying another broker", now)
                 return
             self._announce(facts(), round(now * 1000))
-            self._publish(now)
+            if not self.silent:
+                self._publish(now)
 
     def wake_s(self, now: float) -> float:
         if self._brokers is None:
             return 60.0
         if self._connection is not None and self._connection.is_open:
-            return min(self.drain.wake_s(now), METER_EVERY_S)
+            return METER_EVERY_S if self.silent else min(self.drain.wake_s(now), METER_EVERY_S)
         return self._brokers.wake_s(now)
 
     def _try(self, now: float) -> None:
@@ -280,7 +284,8 @@ class Uplink:
         """What is due and the last word are sent; whether there is something to wait for."""
         if self._connection is None or not self._connection.is_open:
             return False
-        self._publish(now)
+        if not self.silent:
+            self._publish(now)
         return self._connection is not None and self._send_about(facts)
 
     def settled(self) -> bool:

@@ -63,6 +63,7 @@ BAD = [
     ("journal nowhere.db", "there is no journal at nowhere.db"),
     ("journal text.db", "text.db is not a journal"),
     ("link --link string", "link: 'string' is none of"),
+    ("pause soon", "pause: 'soon' must be a time such as 90s, 30m, 2h or 1d"),
     ("pause --journal /proc/nowhere/journal.db", "/proc/nowhere/journal.db: No such file"),
 ]
 

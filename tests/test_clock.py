@@ -1,6 +1,8 @@
 """Time on a box without a real-time clock: only a clock that is known to be wrong makes us wait."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +21,9 @@ from agent.clock import (
     ask,
     judge,
 )
+from tests import needs
 
+ROOT = Path(__file__).resolve().parent.parent
 TODAY_MS = BUILT_MS + 400 * 24 * 3600 * 1000
 TODAY_NS = TODAY_MS * NS_PER_MS
 SYNCED = Facts("timedate1", True, None, False)
@@ -271,6 +275,32 @@ def test_a_helper_that_is_missing_fails_or_hangs_is_one_that_cannot_be_asked(
         _write(bin_folder, name, f"#!/bin/sh\n{script}\n")
         (bin_folder / name).chmod(0o755)
     assert ask(str(tmp_path / "nothing")) == NOTHING
+
+
+def test_who_may_not_ask_knows_nothing_and_never_says_synced(tmp_path: Path) -> None:
+    """As under the service's hardening: the bus refuses, the folder of timesyncd is closed."""
+    needs.root()
+    (tmp_path / "run/systemd/timesync").mkdir(parents=True)
+    _write(tmp_path, "run/systemd/timesync/synchronized", "")
+    _write(tmp_path, "bin/timedatectl", "#!/bin/sh\necho Access denied >&2\nexit 1\n")
+    (tmp_path / "bin/timedatectl").chmod(0o755)
+    (tmp_path / "run/systemd/timesync").chmod(0o700)
+    for folder in tmp_path.parents[:2]:
+        folder.chmod(0o755)
+    script = f"from agent import clock; print(clock.ask({str(tmp_path)!r}))"
+    nobody = [needs.tool("setpriv"), "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+    variables = {"PATH": str(tmp_path / "bin"), "PYTHONPATH": str(ROOT)}
+    command = [*nobody, sys.executable, "-c", script]
+    told = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == str(NOTHING)
+
+
+def test_the_kernels_clock_is_never_asked_itself() -> None:
+    """adjtimex is not allowed there, and its word would be that of the last who set the clock."""
+    strace = [needs.tool("strace"), "-f", "-qq", "-e", "trace=adjtimex,clock_adjtime"]
+    asked = [sys.executable, "-c", "from agent import clock; clock.ask()"]
+    told = subprocess.run([*strace, *asked], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert "adj" not in told.stderr, told.stderr
 
 
 def _write(folder: Path, path: str, text: str) -> None:

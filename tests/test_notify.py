@@ -146,7 +146,7 @@ def test_the_agent_says_that_it_is_ready_turns_and_ends(
             wait_for(lambda: supervisor.look().count("WATCHDOG=1") > 3)
             assert not supervisor.heard("STOPPING=1")
             box.told("pause")
-            wait_for(lambda: any("paused by its owner" in word for word in supervisor.look()))
+            wait_for(lambda: any("confirmed, paused" in word for word in supervisor.look()))
             assert box.stop() == 0
             assert supervisor.look()[-1] == "STOPPING=1"
         supervisor.close()
