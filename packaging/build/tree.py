@@ -53,13 +53,13 @@ class Tree:
         group: str = "root",
     ) -> None:
         data = content.encode() if isinstance(content, str) else content
-        self._put(Entry(_clean(path), mode, content=data, user=user, group=group))
+        self.put(Entry(_clean(path), mode, content=data, user=user, group=group))
 
     def folder(self, path: str, mode: int = 0o755, user: str = "root", group: str = "root") -> None:
-        self._put(Entry(_clean(path), mode, user=user, group=group))
+        self.put(Entry(_clean(path), mode, user=user, group=group))
 
     def link(self, path: str, target: str) -> None:
-        self._put(Entry(_clean(path), 0o777, target=target))
+        self.put(Entry(_clean(path), 0o777, target=target))
 
     def copy(
         self,
@@ -72,7 +72,7 @@ class Tree:
         if source.is_dir():
             for child in sorted(source.iterdir()):
                 if wanted(child):
-                    self.copy(child, f"{path}/{child.name}", mode, wanted)
+                    self.copy(child, f"{path}/{child.name}".strip("/"), mode, wanted)
             return
         may_run = source.stat().st_mode & 0o100
         self.file(path, source.read_bytes(), mode or (0o755 if may_run else 0o644))
@@ -87,7 +87,7 @@ class Tree:
     def __contains__(self, path: str) -> bool:
         return _clean(path) in self._entries
 
-    def _put(self, entry: Entry) -> None:
+    def put(self, entry: Entry) -> None:
         for parent in list(Path(entry.path).parents)[:-1]:
             self._entries.setdefault(str(parent), Entry(str(parent), 0o755))
         known = self._entries.get(entry.path)
@@ -110,14 +110,18 @@ def tar(
     ids: Mapping[str, int] | None = None,
     *,
     names: bool = True,
+    folder: bool = True,
 ) -> bytes:
-    """GNU tar of the entries. `ids` gives the number of a user or group other than root; without
-    `names` only the numbers are written, as `tar --numeric-owner` does."""
+    """GNU tar of the entries, below a member for the folder that they are in, unless told not to.
+
+    `ids` gives the number of a user or group other than root; without `names` only the numbers are
+    written, as `tar --numeric-owner` does.
+    """
     numbers = {"root": 0, **(ids or {})}
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as archive:
-        if prefix == "./":
-            archive.addfile(_member(Entry("./", 0o755), "", epoch_s, numbers, names))
+        if prefix and folder:
+            archive.addfile(_member(Entry(prefix, 0o755), "", epoch_s, numbers, names))
         for entry in entries:
             member = _member(entry, prefix, epoch_s, numbers, names)
             archive.addfile(member, io.BytesIO(entry.content or b""))
