@@ -194,7 +194,8 @@ class IndexerProcess:
     def __init__(self, folder: Path, *ports: int, more: tuple[str, ...] = ()) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self._path, self._log = folder / "store.db", folder / "indexer.log"
-        self._command = [sys.executable, "-m", "indexer.cli", "run"]
+        python = os.environ.get("INDEXER_PYTHON", sys.executable)  # it wants a newer paho than we
+        self._command = [python, "-m", "indexer.cli", "run"]
         self._command += [f"127.0.0.1:{port}" for port in ports]
         self._command += ["--store", f"sqlite:{self._path}", "--listen", "off", *more]
         self._process: subprocess.Popen[bytes] | None = None
