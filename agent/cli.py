@@ -58,7 +58,8 @@ def run(options: argparse.Namespace) -> int:
     settings = config.load(options)
     if not settings.brokers and settings.targets is None:
         raise ConfigError(
-            "name a broker (host, host:port, mqtt://… or mqtts://…), or --targets; see --help"
+            "not joined yet: swarming-agent join 'https://…' or NAME.swarm; or name a broker "
+            "(host, host:port, mqtt://… or mqtts://…), or --targets; see --help"
         )
     log_lines.begin(settings.log_level)
     if control.read(control.path_beside(settings.journal)).gone:

@@ -1,7 +1,8 @@
 """Flags, environment and file become one frozen Config, checked whole; else one ConfigError.
 
 A flag beats the environment (``SWARMING_NAME`` for ``--name``), which beats the TOML file (``name``
-in it). The pace of the probes is not here: nobody can configure it.
+in it), which beats the .swarm file that the box joined with. The pace of the probes is not here:
+nobody can configure it.
 """
 
 import argparse
@@ -13,9 +14,10 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
 
-from agent import wire
-from agent.dial import Broker, BrokerError, parse_broker
+from agent import swarm_file, wire
+from agent.dial import Broker, BrokerError, authorities, parse_broker
 from agent.linkguess import TYPES
+from agent.swarm_file import SwarmFileError
 from agent.targets import Network
 
 STATE_FOLDER = "/var/lib/swarming"
@@ -27,7 +29,7 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 MQTT_VERSIONS = ("auto", "5", "3.1.1", "3.1")
 PAGES = ("modem", "router", "none")
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
-_FOLDER_OF_FILES = ("journal", "ca", "cert", "key")
+_FOLDER_OF_FILES = ("journal", "swarm", "ca", "cert", "key")
 
 
 class ConfigError(Exception):
@@ -44,6 +46,7 @@ class Config:
     brokers: tuple[Broker, ...]
     name: str | None  # None: names.settle finds one
     journal: str
+    swarm: str | None  # the .swarm file in force; None: not joined
     targets: str | None  # as given; targets.parse_list reads it like a list from ``watch``
     ca: str | None
     cert: str | None
@@ -72,6 +75,13 @@ _OPTIONS: tuple[tuple[str, str, str], ...] = (
         "FILE",
         "the SQLite file that keeps every result until it is confirmed (journal.db in "
         f"{STATE_FOLDER} for root and who may write there, else in ~/.local/state/swarming)",
+    ),
+    (
+        "swarm",
+        "FILE",
+        "what join wrote: name, brokers, certificate, key and authority in one "
+        f"({swarm_file.SYSTEM_PATH} for root and who may read it, else in ~/.config/swarming); "
+        "an empty one: not joined",
     ),
     ("targets", "LIST", 'what to probe until a list arrives: "example.org https://example.com/"'),
     ("ca", "FILE", "certificates that may vouch for the broker (else the system's)"),
@@ -159,7 +169,33 @@ def load(flags: argparse.Namespace, environ: Mapping[str, str] | None = None) ->
         value = _flag(flags, name)
         if value:
             settings[name] = value
-    return _checked(settings, file, environ)
+    return _checked(_with_swarm(settings, _flag(flags, "swarm"), environ), file, environ)
+
+
+def _with_swarm(
+    settings: dict[str, Any], named: str | None, environ: Mapping[str, str]
+) -> dict[str, Any]:
+    """The settings over those of the .swarm file, where there is one.
+
+    Where the owner names another certificate, it is for another authority and another name: of the
+    file, only brokers, place and ISP count.
+    """
+    path = _path(settings, "swarm") or swarm_file.default_path(environ)
+    settings["swarm"] = None
+    if named is None and not os.path.exists(path):
+        return settings
+    try:
+        joined = swarm_file.read(path)
+    except SwarmFileError as error:
+        raise ConfigError(f"swarm: {error}") from error
+    if joined is None:
+        return settings
+    found: dict[str, Any] = {"swarm": path, "brokers": list(joined.brokers)}
+    found |= {"place": joined.place} if joined.place else {}
+    found |= {"isp": joined.isp} if joined.isp else {}
+    if "cert" not in settings:
+        found |= {"name": joined.name, "ca": path, "cert": path, "key": path}
+    return found | {name: value for name, value in settings.items() if name != "swarm"}
 
 
 def _flag(flags: argparse.Namespace, name: str) -> Any:
@@ -208,6 +244,7 @@ def _checked(settings: Mapping[str, Any], file: str | None, environ: Mapping[str
         brokers=_brokers(_words(settings, "brokers"), tls=ca is not None or cert is not None),
         name=_name(settings),
         journal=_path(settings, "journal") or default_journal(environ),
+        swarm=settings["swarm"],
         targets=" ".join(words) if words else None,
         ca=ca,
         cert=cert,
@@ -310,9 +347,11 @@ def _check_tls(ca: str | None, cert: str | None, key: str | None) -> None:
     """Said at the start, not at the first broker; and nobody is asked for a passphrase."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     try:
-        if ca is not None:
+        if ca is not None and ca == cert:
+            context.load_verify_locations(cadata=authorities(ca))
+        elif ca is not None:
             context.load_verify_locations(ca)
-    except (ssl.SSLError, OSError) as error:
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         raise ConfigError(f"ca: {ca}: no certificates in PEM") from error
     try:
         if cert is not None:

@@ -21,6 +21,8 @@ _MAX_RESOLVING = 8
 _resolving = threading.BoundedSemaphore(_MAX_RESOLVING)
 
 _NO_CHECK_TIME = 0x200000  # OpenSSL's X509_V_FLAG_NO_CHECK_TIME
+_MOST_PEM = 256 * 1024
+_END = "-----END CERTIFICATE-----"
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
 
 
@@ -109,9 +111,26 @@ def dial(broker: Broker, credentials: Credentials, step_s: float = STEP_S) -> so
     return sock
 
 
+def authorities(path: str) -> str:
+    """The certificates after the first one in a file that holds our own first (a .swarm file).
+
+    Ours is no authority: with it and its key, stolen, nobody may pose as the broker.
+    """
+    with open(path, encoding="ascii", errors="ignore") as file:
+        pem = file.read(_MOST_PEM).partition(_END)[2]
+    if _END not in pem:
+        raise ValueError("there is no authority's certificate after our own")
+    return pem
+
+
 def _tls_context(credentials: Credentials) -> ssl.SSLContext:
+    ca, both = credentials.ca, credentials.ca is not None and credentials.ca == credentials.cert
     try:
-        context = ssl.create_default_context(cafile=credentials.ca)
+        context = ssl.create_default_context(
+            cafile=None if both else ca, cadata=authorities(ca) if ca and both else None
+        )
+        if both:  # a client's certificate names an agent, which may be called like a host
+            context.hostname_checks_common_name = False
         if not credentials.dates:
             context.verify_flags |= _NO_CHECK_TIME
         if credentials.cert:

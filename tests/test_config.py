@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from agent.config import Config, ConfigError, build_parser, default_journal, parse
 from agent.linkguess import TYPES
 from tests.certificates import Authority
+from tests.swarms import joined
 
 FLAGS = (
     *("name", "journal", "targets", "ca", "cert", "key", "place", "isp", "link"),
     *("allow-private", "deny", "flush", "mqtt", "config", "log-level", "budget"),
-    *("max-rows", "max-bytes"),
+    *("max-rows", "max-bytes", "swarm"),
 )
 
 
@@ -60,6 +61,8 @@ def test_every_option_is_also_in_the_environment_and_in_the_file(
     tmp_path: Path, authority: Authority
 ) -> None:
     pair = authority.issue("box")
+    swarm = tmp_path / "box.swarm"
+    swarm.write_text(joined(authority, "box"))
     values = {
         "brokers": "one two:1884",
         "name": "box",
@@ -68,6 +71,7 @@ def test_every_option_is_also_in_the_environment_and_in_the_file(
         "ca": str(authority.ca),
         "cert": str(pair.cert),
         "key": str(pair.key),
+        "swarm": str(swarm),
         "place": "Paris 11e",
         "isp": "Órange",
         "link": "adsl",
