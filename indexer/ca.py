@@ -72,19 +72,20 @@ class Authority:
         return cls(folder)
 
     @classmethod
-    def make(cls, folder: Path, host: str, now: datetime) -> "Authority":
+    def make(cls, folder: Path, hosts: Sequence[str], now: datetime) -> "Authority":
         """A new one, all of it or nothing, in a folder that is not there yet."""
-        check_host(host)
+        for host in hosts:
+            check_host(host)
         with _told():
             if folder.exists() and any(folder.iterdir()):
                 raise CaError(f"{folder} is not empty, and nothing in it is written over")
             new = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
             ca_files.make_folder(new)
             ends = now + timedelta(days=_CA_DAYS)
-            signer = ca_x509.Signer.new(f"swarm {host}", _serial(now), now, ends)
+            signer = ca_x509.Signer.new(f"swarm {hosts[0]}", _serial(now), now, ends)
             ca_files.write(new / _KEY, signer.key_pem, ca_files.SECRET)
             ca_files.write(new / _CRL, ca_x509.pem(signer.crl({}, now - ca_x509.EARLY)))
-            ca_files.write(new / _SWARM, _swarm_toml(host))
+            ca_files.write(new / _SWARM, _swarm_toml(hosts[0]))
             ca_files.write(new / _CERTIFICATE, ca_x509.pem(signer.certificate))
             for name in (_ISSUED, "invites", "out"):
                 ca_files.make_folder(new / name)
@@ -103,7 +104,9 @@ class Authority:
         now: datetime,
     ) -> x509.Certificate:
         """A certificate of that name, recorded before anybody has it. The older ones stay good."""
-        _check(name, role, hosts)
+        check(name, role, hosts)
+        if not 0 < days <= _CA_DAYS:
+            raise CaError(f"a certificate is good for 1 to {_CA_DAYS} days, not {days}")
         if not ca_x509.is_p256(public_key):
             raise CaError(f"{name}: only keys on the curve P-256 are certified")
         with _told(), ca_files.locked(self.folder):
@@ -113,7 +116,7 @@ class Authority:
             ca_files.write(self.folder / _ISSUED / f"{serial:x}.crt", ca_x509.pem(made))
         return made
 
-    def issue_csr(self, name: str, csr_pem: str, now: datetime) -> str:
+    def issue_csr(self, name: str, csr_pem: str, now: datetime, *, days: int = DAYS) -> str:
         """The certificate, in PEM, for who holds the key of this request."""
         try:
             request = x509.load_pem_x509_csr(csr_pem.encode())
@@ -126,7 +129,7 @@ class Authority:
             raise CaError(f"{name}: the certificate request is not signed by its own key")
         if asked != name:
             raise CaError(f"{name}: the certificate request is of {asked!r:.80}")
-        return ca_x509.pem(self.issue(name, key, role=role_of(name), now=now))
+        return ca_x509.pem(self.issue(name, key, role=role_of(name), days=days, now=now))
 
     def revoke(self, name: str, now: datetime, *, but_newest: bool = False) -> list[int]:
         """The serial numbers of what was good until now. CaError when nothing was.
@@ -194,7 +197,8 @@ def _is_label(part: str) -> bool:
     return 0 < len(part) <= 63 and bare.isalnum() and part[0] != "-" and part[-1] != "-"
 
 
-def _check(name: str, role: Role, hosts: Sequence[str]) -> None:
+def check(name: str, role: Role, hosts: Sequence[str] = ()) -> None:
+    """CaError unless such a certificate may be issued."""
     if bool(hosts) != (role == "server"):
         raise CaError("a server's certificate names its hosts, and no other does")
     for host in hosts:

@@ -4,33 +4,23 @@ import argparse
 import contextlib
 import difflib
 import json
-import logging
 import os
-import socket
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from importlib import import_module
 
 from agent import wire
 from indexer import config, typed
 from indexer.elastic.address import is_engine
-from indexer.flags import parser
-from indexer.store import Store, StoreDown, StoreRefused
+from indexer.flags import COMMANDS, parser
+from indexer.store import StoreDown, StoreRefused
 from indexer.stores import SOURCE, open_store, with_prefix
 from indexer.typed import BadInput
 
-if TYPE_CHECKING:
-    from indexer.swarming_indexer import Indexer
-
 OF_ENGINES = ("elasticsearch", "elastic_transport", "opensearchpy")
-_STORE_RETRY_S = 2.0
-_DOUBT_S = 2.0  # a name server that is slow to say no must not hold the indexer up
 
-T = TypeVar("T")
-
-log = logging.getLogger("swarming.indexer")
+Work = Callable[[argparse.Namespace], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -38,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         flags = parser().parse_args(_with_command(words))
-        return COMMANDS[flags.command](flags)
+        return _WORK[flags.command](flags)
     except (BadInput, config.ConfigError, StoreRefused, wire.WireError) as error:
         return _said(str(error), 2)
     except StoreDown as error:
@@ -73,85 +63,6 @@ def _with_command(words: list[str]) -> list[str]:
 
 
 # --- the commands -------------------------------------------------------------------------------
-
-
-def _run(flags: argparse.Namespace) -> int:
-    from indexer.page import Page, bind
-    from indexer.swarming_indexer import stop_on_signals
-
-    settings = config.from_flags(flags)
-    logging.basicConfig(
-        format="%(asctime)s %(levelname)s %(message)s", level=settings.log_level.upper()
-    )
-    doubt = threading.Thread(
-        target=_doubt, args=([broker.host for broker in settings.brokers],), daemon=True
-    )
-    doubt.start()
-    doubt.join(_DOUBT_S)
-    sock = bind(settings.listen) if settings.listen is not None else None
-    if settings.store == config.default_store():
-        with contextlib.suppress(OSError):  # opening the store will say why
-            os.makedirs(os.path.dirname(settings.store.partition(":")[2]), exist_ok=True)
-    store, indexer = _patiently(lambda: _begun(settings))
-    log.info("the store is %s", settings.store)
-    page = None
-    if sock is not None:
-        from indexer import web
-
-        try:
-            page = Page(web.app(store, indexer.desk), sock, settings)
-        except ValueError as error:
-            raise BadInput(str(error)) from error
-        page.start()
-        scheme = "https" if settings.page_cert else "http"
-        print(f"the page is at {scheme}://{settings.listen}/", flush=True)
-    stop_on_signals(indexer)
-    code = indexer.run()
-    if page is not None:
-        page.stop()
-    store.close()
-    return code
-
-
-def _doubt(hosts: Sequence[str]) -> None:
-    """A bare word that is no host may be a misspelt command: only said, for the network may be
-    down at the start."""
-    for host in hosts:
-        if set(host) & set(".:") or host == "localhost":
-            continue
-        try:
-            socket.getaddrinfo(host, None)
-        except (OSError, UnicodeError):
-            log.warning(
-                "%s: no such host is found; if it was meant as a command, there are: %s",
-                host,
-                " ".join(COMMANDS),
-            )
-
-
-def _begun(settings: config.Config) -> "tuple[Store, Indexer]":
-    """The store, and an indexer that knows what is in it. StoreDown, StoreRefused."""
-    from indexer.swarming_indexer import Indexer
-
-    store = open_store(settings.store)
-    try:
-        return store, Indexer(settings, store)
-    except BaseException:
-        store.close()
-        raise
-
-
-def _patiently(work: Callable[[], T]) -> T:
-    """Its answer; a store that is down is waited for."""
-    told = ""
-    while True:
-        try:
-            return work()
-        except StoreDown as error:
-            if str(error) != told:
-                told = str(error)
-                log.error("the store takes nothing: %s; waiting for it", told)
-            time.sleep(_STORE_RETRY_S)
 
 
 def _verdict(flags: argparse.Namespace) -> int:
@@ -267,20 +178,25 @@ def _backup(flags: argparse.Namespace) -> int:
     return 0
 
 
-def _dashboards(flags: argparse.Namespace) -> int:
-    from indexer.dashboards import command
+def _in_room(name: str) -> Work:
+    """The work of a command that has a room of its own, which is loaded when it is asked for."""
 
-    return command.run(flags)
+    def work(flags: argparse.Namespace) -> int:
+        return int(import_module(name).run(flags))
+
+    return work
 
 
-COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
-    "run": _run,
+_WORK: dict[str, Work] = {
+    "run": _in_room("indexer.run_command"),
     "verdict": _verdict,
     "export": _export,
     "replay": _replay,
     "backup": _backup,
     "copy": _copy,
-    "dashboards": _dashboards,
+    "dashboards": _in_room("indexer.dashboards.command"),
+    "ca": _in_room("indexer.ca_command"),
+    "auth": _in_room("indexer.web.auth"),
 }
 
 

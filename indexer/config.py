@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from agent import wire
+from agent.certificate import common_name
 from agent.connection import Broker, BrokerError, Credentials, parse_broker
 from indexer.store import StoreRefused
 from indexer.stores import with_prefix
@@ -155,15 +156,16 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Any]:
 
 def _checked(values: Mapping[str, Any]) -> Config:
     listen = _address(_text(values, "listen"))
+    credentials = _credentials(values)
     config = Config(
         brokers=_brokers(values["brokers"], tls=bool(values["cert"] or values["ca"])),
         store=_store(values),
         listen=listen,
-        name=_name(values["name"]),
+        name=_name(values["name"], credentials.cert),
         share=_group(values["share"]),
         classic=_switch(values, "classic"),
         keep_raw_ms=_days(values["keep"]) * DAY_MS,
-        credentials=_credentials(values),
+        credentials=credentials,
         ca_folder=_text(values, "ca_folder"),
         auth=_file(values, "auth"),
         page_cert=_file(values, "page_cert"),
@@ -257,15 +259,26 @@ def _days(value: Any) -> int:
     return days
 
 
-def _name(value: Any) -> str:
+def _name(value: Any, cert: str | None) -> str:
+    """As it is said, else as its certificate says: brokers believe no other."""
     if value is None:
-        return default_name(socket.gethostname())
+        if cert is None:
+            return default_name(socket.gethostname())
+        value = _certified_name(cert)
     if not wire.is_name(value) or not value.startswith("indexer-") or value == "indexer-":
         raise ConfigError(
             f"--name {value!r:.80}: an indexer's name begins with 'indexer-', and holds at most "
             "64 letters, digits, '.', '_' and '-'"
         )
     return str(value)
+
+
+def _certified_name(path: str) -> str | None:
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return common_name(file.read())
+    except OSError as error:
+        raise ConfigError(f"--cert: {path}: {error.strerror}") from error
 
 
 def _group(value: Any) -> str | None:

@@ -53,19 +53,8 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(
         metavar="COMMAND", dest="command", required=True, parser_class=Parser
     )
-    _run_flags(commands.add_parser("run", help="collect from these brokers, and serve the page"))
-    _verdict_flags(commands.add_parser("verdict", help="me, my ISP, the path, or the service?"))
-    _export_flags(commands.add_parser("export", help="results as NDJSON, CSV or Parquet"))
-    replay = commands.add_parser("replay", help="read the dead letters again")
-    _store_flag(replay)
-    replay.add_argument("--classic", action="store_true", help="read the classic payload too")
-    replay.add_argument("--list", action="store_true", help="print what still cannot be read")
-    backup = commands.add_parser("backup", help="a whole copy of the store, while it runs")
-    _store_flag(backup, engines=False)
-    backup.add_argument("file", metavar="FILE", help="where to put it")
-    backup.add_argument("--force", action="store_true", help="write over a file that is there")
-    _copy_flags(commands.add_parser("copy", help="everything of one store into another"))
-    _dashboards_flags(commands.add_parser("dashboards", help="for Kibana, or its like"))
+    for name, (told, add_flags) in COMMANDS.items():
+        add_flags(commands.add_parser(name, help=told))
     return whole
 
 
@@ -115,6 +104,18 @@ def _export_flags(parser: argparse.ArgumentParser) -> None:
     _store_flag(parser)
 
 
+def _replay_flags(parser: argparse.ArgumentParser) -> None:
+    _store_flag(parser)
+    parser.add_argument("--classic", action="store_true", help="read the classic payload too")
+    parser.add_argument("--list", action="store_true", help="print what still cannot be read")
+
+
+def _backup_flags(parser: argparse.ArgumentParser) -> None:
+    _store_flag(parser, engines=False)
+    parser.add_argument("file", metavar="FILE", help="where to put it")
+    parser.add_argument("--force", action="store_true", help="write over a file that is there")
+
+
 def _copy_flags(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "It goes on where it was stopped, and may be done again. The indices of a first swarm are "
@@ -147,6 +148,36 @@ def _dashboards_flags(parser: argparse.ArgumentParser) -> None:
     add("--password", metavar="FILE", help="holds the password")
 
 
+def _ca_flags(parser: argparse.ArgumentParser) -> None:
+    parser.description = "The swarm's own certificates: who may connect to its brokers, as whom."
+    does = parser.add_subparsers(metavar="ACTION", dest="action", required=True)
+    init = does.add_parser("init", help="make the authority, a server's and an indexer's own")
+    init.add_argument("hosts", metavar="HOST", nargs="+", help="names and addresses of the server")
+    init.add_argument("--indexer", metavar="NAME", default="indexer-one", help="(indexer-one)")
+    issue = does.add_parser("issue", help="a box's NAME.swarm, with its key; an indexer's; again")
+    issue.add_argument("names", metavar="NAME", nargs="+", help="indexer-…: an indexer's")
+    issue.add_argument("--server", action="store_true", help="the names are a server's hosts")
+    issue.add_argument("--csr", metavar="FILE", help="a request: its key stays where it was made")
+    issue.add_argument("--place", metavar="TEXT", help="where the box stands")
+    issue.add_argument("--isp", metavar="TEXT", help="its provider")
+    issue.add_argument("--days", metavar="N", type=int, default=730, help="how long (730)")
+    issue.add_argument("--out", metavar="DIR", help="where to put it (out in the CA's folder)")
+    revoke = does.add_parser("revoke", help="no longer good: all of that name")
+    revoke.add_argument("name", metavar="NAME", help="as ca list tells it")
+    revoke.add_argument("--old", action="store_true", help="all but the newest: it was renewed")
+    listing = does.add_parser("list", help="what was issued, until when, what is revoked")
+    listing.add_argument("--json", action="store_true", help="for a program")
+    for one in (init, issue, revoke, listing):
+        one.add_argument("--ca-folder", metavar="DIR", help=CA_FOLDER_HELP)
+        one.add_argument("--config", metavar="FILE", help="of the indexer, which may name the DIR")
+
+
+def _auth_flags(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Asks for a password, and prints a line for the file of --auth."
+    parser.add_argument("name", metavar="NAME", help="to log in as")
+    parser.add_argument("role", choices=("viewer", "operator"), help="who looks, or changes, too")
+
+
 def _store_flag(parser: argparse.ArgumentParser, *, engines: bool = True) -> None:
     if engines:
         prefix = os.environ.get("SWARMING_INDEXER_INDEX_PREFIX")
@@ -161,3 +192,16 @@ def _version() -> str:
         return f"swarming {version('swarming')}"
     except PackageNotFoundError:
         return "swarming, not installed"
+
+
+COMMANDS = {
+    "run": ("collect from these brokers, and serve the page", _run_flags),
+    "verdict": ("me, my ISP, the path, or the service?", _verdict_flags),
+    "export": ("results as NDJSON, CSV or Parquet", _export_flags),
+    "replay": ("read the dead letters again", _replay_flags),
+    "backup": ("a whole copy of the store, while it runs", _backup_flags),
+    "copy": ("everything of one store into another", _copy_flags),
+    "dashboards": ("for Kibana, or its like", _dashboards_flags),
+    "ca": ("who may connect: issue, revoke, list certificates", _ca_flags),
+    "auth": ("a line for the file of who may see the page", _auth_flags),
+}

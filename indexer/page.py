@@ -19,8 +19,11 @@ def bind(address: Address) -> socket.socket:
     """A listening socket, or ConfigError."""
     host, port = address
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    both = host == "::" and socket.has_dualstack_ipv6()  # Python would say IPv6 alone
     try:
-        return socket.create_server((host, port), family=family, backlog=128)
+        return socket.create_server(
+            (host, port), family=family, backlog=128, dualstack_ipv6=both
+        )
     except OSError as error:
         raise ConfigError(f"--listen {address}: {error.strerror or error}") from error
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent import cli, wire
-from indexer import cli as indexer_cli
+from indexer import flags as indexer_flags
 from indexer.elastic import address, fields, templates
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -86,8 +86,8 @@ def test_the_readmes_commands_of_the_indexer_exist() -> None:
     assert mentioned
     for words in mentioned:
         if words and re.fullmatch("[a-z]+", words[0]):
-            assert words[0] in indexer_cli.COMMANDS, f"swarming-indexer {words[0]}"
-    for name in indexer_cli.COMMANDS:
+            assert words[0] in indexer_flags.COMMANDS, f"swarming-indexer {words[0]}"
+    for name in indexer_flags.COMMANDS:
         assert re.search(rf"swarming-indexer \[?{name}\b", README), f"{name} is not told"
 
 

@@ -18,9 +18,11 @@ TOO_DEAR_OR_UNSAFE = (
 )
 GROUND_FLOOR = {"wire", "result", "batch", "strict_json", "targets"} | {
     *("dial", "connection", "mqtt_client", "mqtt_events", "notify", "log_lines"),
+    *("certificate", "swarm_file"),
 }
 FOR_THE_INDEXER = {"agent.wire", "agent.batch", "agent.strict_json", "agent.targets"} | {
     *("agent.connection", "agent.notify", "agent.log_lines"),
+    *("agent.certificate", "agent.swarm_file"),
 }
 
 # Rooms that decide and do not do: none of them can wait, send, open or run anything.
@@ -52,7 +54,7 @@ NEVER_REACHES = {
     "indexer.store*": ["indexer.consume", "indexer.web*", "indexer.verdict*", "agent.connection"],
     "indexer.web*": ["indexer.store_*", "indexer.swarming_indexer", "agent.connection"],
     "indexer.consume": ["indexer.web*", "indexer.verdict*"],
-    "indexer.cli": ["indexer.dashboards*", "indexer.ca", "indexer.verdict*", "indexer.web*"],
+    "indexer.cli": ["indexer.dashboards*", "indexer.ca", "indexer.ca_*", "indexer.web*"],
 }
 
 

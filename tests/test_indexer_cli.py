@@ -20,8 +20,8 @@ import pytest
 
 from agent import config as agent_config
 from agent import wire
-from indexer import cli, config
-from indexer.flags import parser
+from indexer import cli, config, run_command
+from indexer.flags import COMMANDS, parser
 from indexer.store import AgentRecord, Dead, StoreDown
 from indexer.stores import open_store
 from tests.indexers import Client, Flaky, now_ms, result, seqs, settings, sqlite
@@ -89,7 +89,7 @@ def test_bad_input_is_one_line_and_exit_2(
     assert hint in err
 
 
-@pytest.mark.parametrize("command", ["", *cli.COMMANDS])
+@pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_names_everything(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         cli.main([command, "--help"] if command else ["--help"])
@@ -282,7 +282,7 @@ def test_a_bare_word_that_is_no_host_may_have_been_a_command(
         raise OSError(host)
 
     monkeypatch.setattr(socket, "getaddrinfo", no_such_host)
-    cli._doubt(["localhost", "broker.example", "::1", "bogus"])
+    run_command.doubt(["localhost", "broker.example", "::1", "bogus"])
     (line,) = (record.getMessage() for record in caplog.records)
     assert line.startswith("bogus: no such host") and "verdict export" in line
 
@@ -406,10 +406,10 @@ def test_a_store_that_opens_but_does_not_answer_yet_is_waited_for(
         opened.append(store)
         return store
 
-    monkeypatch.setattr(cli, "open_store", open_starting)
-    monkeypatch.setattr(cli, "_STORE_RETRY_S", 0.0)
+    monkeypatch.setattr(run_command, "open_store", open_starting)
+    monkeypatch.setattr(run_command, "_STORE_RETRY_S", 0.0)
     begun = settings(store=f"sqlite:{tmp_path / 's.db'}")
-    store, indexer = cli._patiently(lambda: cli._begun(begun))
+    store, indexer = run_command.patiently(lambda: run_command.begun(begun))
     assert store is opened[2] and indexer.store is store
     assert [each.refused for each in opened] == [["agents"], ["agents"], []]
     assert len([one for one in caplog.records if "waiting for it" in one.message]) == 1

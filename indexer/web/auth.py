@@ -3,13 +3,14 @@
 Without `--auth` the page is on loopback, and whoever is on this machine is an operator. With it,
 HTTP Basic against a file of lines `name:role:scrypt$n$r$p$salt$hash`; one is made by
 
-    python -m indexer.web.auth NAME viewer|operator >> FILE
+    swarming-indexer auth NAME viewer|operator >> FILE
 
 Behind a proxy that does the asking (`--behind-proxy`, without `--auth`) its headers are believed:
 X-Forwarded-User is the name, X-Forwarded-Role the role (viewer, unless it says operator). The
 proxy must remove both from what comes from outside.
 """
 
+import argparse
 import base64
 import binascii
 import getpass
@@ -21,6 +22,8 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+from indexer.typed import BadInput
 
 VIEWER, OPERATOR = "viewer", "operator"
 _N, _R, _P = 2**14, 8, 1
@@ -125,7 +128,7 @@ def read(path: str) -> dict[str, Account]:
             raise ValueError(f"--auth {path}, line {number}: {account.user.name} is there twice")
         accounts[account.user.name] = account
     if not accounts:
-        raise ValueError(f"--auth {path} names nobody; see python -m indexer.web.auth --help")
+        raise ValueError(f"--auth {path} names nobody; see swarming-indexer auth --help")
     return accounts
 
 
@@ -192,22 +195,14 @@ def _bytes(text: str) -> bytes:
 _NOBODY = _Hash(_N, _R, _P, bytes(16), bytes(32))  # costs as much time as a real one
 
 
-def main() -> int:
-    """Asks for a password, prints the line."""
-    if len(sys.argv) != 3 or sys.argv[1].startswith("-"):
-        print("python -m indexer.web.auth NAME viewer|operator >> FILE", file=sys.stderr)
-        return 2
+def run(flags: argparse.Namespace) -> int:
+    """`swarming-indexer auth`: asks for a password, prints the line."""
+    if sys.stdin.isatty():
+        password = getpass.getpass(f"Password of {flags.name}: ")
+    else:
+        password = sys.stdin.readline().rstrip("\n")
     try:
-        if sys.stdin.isatty():
-            password = getpass.getpass(f"Password of {sys.argv[1]}: ")
-        else:
-            password = sys.stdin.readline().rstrip("\n")
-        print(line(sys.argv[1], sys.argv[2], password))
+        print(line(flags.name, flags.role, password))
     except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
+        raise BadInput(str(error)) from error
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

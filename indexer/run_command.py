@@ -1,0 +1,101 @@
+"""`swarming-indexer run`: a store that answers, an indexer over it, the page in front of it."""
+
+import argparse
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from indexer import config
+from indexer.flags import COMMANDS
+from indexer.page import Page, bind
+from indexer.store import Store, StoreDown
+from indexer.stores import open_store
+from indexer.swarming_indexer import Indexer, stop_on_signals
+from indexer.typed import BadInput
+
+_STORE_RETRY_S = 2.0
+_DOUBT_S = 2.0  # a name server that is slow to say no must not hold the indexer up
+
+T = TypeVar("T")
+
+log = logging.getLogger("swarming.indexer")
+
+
+def run(flags: argparse.Namespace) -> int:
+    """0 after a stop that was asked for."""
+    settings = config.from_flags(flags)
+    logging.basicConfig(
+        format="%(asctime)s %(levelname)s %(message)s", level=settings.log_level.upper()
+    )
+    asking = threading.Thread(
+        target=doubt, args=([broker.host for broker in settings.brokers],), daemon=True
+    )
+    asking.start()
+    asking.join(_DOUBT_S)
+    sock = bind(settings.listen) if settings.listen is not None else None
+    if settings.store == config.default_store():
+        with contextlib.suppress(OSError):  # opening the store will say why
+            os.makedirs(os.path.dirname(settings.store.partition(":")[2]), exist_ok=True)
+    store, indexer = patiently(lambda: begun(settings))
+    log.info("the store is %s", settings.store)
+    page = None
+    if sock is not None:
+        from indexer import web
+
+        try:
+            page = Page(web.app(store, indexer.desk), sock, settings)
+        except ValueError as error:
+            raise BadInput(str(error)) from error
+        page.start()
+        scheme = "https" if settings.page_cert else "http"
+        print(f"the page is at {scheme}://{settings.listen}/", flush=True)
+    stop_on_signals(indexer)
+    code = indexer.run()
+    if page is not None:
+        page.stop()
+    store.close()
+    return code
+
+
+def doubt(hosts: Sequence[str]) -> None:
+    """A bare word that is no host may be a misspelt command: only said, for the network may be
+    down at the start."""
+    for host in hosts:
+        if set(host) & set(".:") or host == "localhost":
+            continue
+        try:
+            socket.getaddrinfo(host, None)
+        except (OSError, UnicodeError):
+            log.warning(
+                "%s: no such host is found; if it was meant as a command, there are: %s",
+                host,
+                " ".join(COMMANDS),
+            )
+
+
+def begun(settings: config.Config) -> tuple[Store, Indexer]:
+    """The store, and an indexer that knows what is in it. StoreDown, StoreRefused."""
+    store = open_store(settings.store)
+    try:
+        return store, Indexer(settings, store)
+    except BaseException:
+        store.close()
+        raise
+
+
+def patiently(work: Callable[[], T]) -> T:
+    """Its answer; a store that is down is waited for."""
+    told = ""
+    while True:
+        try:
+            return work()
+        except StoreDown as error:
+            if str(error) != told:
+                told = str(error)
+                log.error("the store takes nothing: %s; waiting for it", told)
+            time.sleep(_STORE_RETRY_S)
