@@ -151,35 +151,34 @@ def _upgrade(db: Database, path: str) -> None:
         db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         db.execute("COMMIT")
     except BaseException:
-        db.rollback()
+        db.conn.rollback()
         raise
 
 
+# The first column is the key.
+_TABLES: dict[str, dict[str, type]] = {
+    "pairs": {"id": int, "agent": str, "target": str, "kind": str},
+    "epochs": {"id": int, "agent": str, "epoch": str, "high": int},
+    "results": {
+        "id": int, "hour": int, "pair": int, "time_ms": int,
+        "clock": str, "clock_age_s": int, "body": bytes,
+    },
+    "agents": {"agent": str, "facts": str, "seen_ms": int, "rip_ms": int, "here": int},
+    "watches": {"id": int, "at_ms": int, "scope": str, "text": str, "who": str},
+    "leases": {"what": str, "holder": str, "until_ms": int},
+    "facts": {"key": str, "value": str},
+    "dead": {"id": int, "at_ms": int, "topic": str, "payload": bytes, "reason": str},
+}  # fmt: skip
+
+
 def _version_1(db: Database) -> None:
-    db.table("pairs").create({"id": int, "agent": str, "target": str, "kind": str}, pk="id")
+    for name, columns in _TABLES.items():
+        # Not by .create(), which commits: before sqlite-utils 4, in the midst of our transaction.
+        db.execute(db.create_table_sql(name, columns, pk=next(iter(columns))))
     db.table("pairs").create_index(["agent", "target", "kind"], unique=True)
     db.table("pairs").create_index(["target"])
-    db.table("epochs").create({"id": int, "agent": str, "epoch": str, "high": int}, pk="id")
     db.table("epochs").create_index(["agent", "epoch", "high"], unique=True)
-    db.table("results").create(
-        {
-            "id": int, "hour": int, "pair": int, "time_ms": int,
-            "clock": str, "clock_age_s": int, "body": bytes,
-        },
-        pk="id",
-    )  # fmt: skip
     db.table("results").create_index(["hour", "pair", "time_ms"])
-    db.table("agents").create(
-        {"agent": str, "facts": str, "seen_ms": int, "rip_ms": int, "here": int}, pk="agent"
-    )
-    db.table("watches").create(
-        {"id": int, "at_ms": int, "scope": str, "text": str, "who": str}, pk="id"
-    )
-    db.table("leases").create({"what": str, "holder": str, "until_ms": int}, pk="what")
-    db.table("facts").create({"key": str, "value": str}, pk="key")
-    db.table("dead").create(
-        {"id": int, "at_ms": int, "topic": str, "payload": bytes, "reason": str}, pk="id"
-    )
     for statement in _CLUSTERED:
         db.execute(statement)
 
