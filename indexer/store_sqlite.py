@@ -184,8 +184,9 @@ class SqliteStore:
 
     def put_watch(self, at_ms: int, scope: str, text: str | None, who: str) -> None:
         with self._writing() as to:
-            to.db.table("watches").insert(
-                {"at_ms": at_ms, "scope": scope, "text": text, "who": who}
+            to.conn.execute(
+                "INSERT INTO watches (at_ms, scope, text, who) VALUES (?, ?, ?, ?)",
+                (at_ms, scope, text, who),
             )
 
     def watch_history(self, scope: str | None = None, limit: int = 100) -> list[WatchChange]:
@@ -230,7 +231,11 @@ class SqliteStore:
             if value is None:
                 to.conn.execute("DELETE FROM facts WHERE key = ?", (key,))
             else:
-                to.db.table("facts").upsert({"key": key, "value": json.dumps(value)}, pk="key")
+                to.conn.execute(
+                    """INSERT INTO facts (key, value) VALUES (?, ?)
+                       ON CONFLICT (key) DO UPDATE SET value = excluded.value""",
+                    (key, json.dumps(value)),
+                )
 
     def fact(self, key: str) -> Any:
         rows = self._rows("SELECT value FROM facts WHERE key = ?", key)
