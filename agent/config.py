@@ -160,6 +160,21 @@ def parse(argv: Sequence[str], environ: Mapping[str, str] | None = None) -> Conf
 def load(flags: argparse.Namespace, environ: Mapping[str, str] | None = None) -> Config:
     """The Config of what argparse read, the environment and the file, or ConfigError."""
     environ = os.environ if environ is None else environ
+    settings, file = _gathered(flags, environ)
+    return _checked(_with_swarm(settings, _flag(flags, "swarm"), environ), file, environ)
+
+
+def swarm_path(flags: argparse.Namespace, environ: Mapping[str, str] | None = None) -> str:
+    """Where this box's .swarm file is, or would be."""
+    environ = os.environ if environ is None else environ
+    settings, _ = _gathered(flags, environ)
+    return _path(settings, "swarm") or swarm_file.default_path(environ)
+
+
+def _gathered(
+    flags: argparse.Namespace, environ: Mapping[str, str]
+) -> tuple[dict[str, Any], str | None]:
+    """All settings but those of the .swarm file, and which file gave some of them."""
     settings: dict[str, Any] = dict(_DEFAULTS)
     file = _flag(flags, "config") or environ.get("SWARMING_CONFIG") or None
     if file is not None:
@@ -169,7 +184,7 @@ def load(flags: argparse.Namespace, environ: Mapping[str, str] | None = None) ->
         value = _flag(flags, name)
         if value:
             settings[name] = value
-    return _checked(_with_swarm(settings, _flag(flags, "swarm"), environ), file, environ)
+    return settings, file
 
 
 def _with_swarm(

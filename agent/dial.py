@@ -92,15 +92,30 @@ class DialError(Exception):
 def dial(broker: Broker, credentials: Credentials, step_s: float = STEP_S) -> socket.socket:
     """A non-blocking socket to the broker, its TLS handshake done; or a DialError."""
     context = _tls_context(credentials) if broker.tls else None
-    sock = _connect(_resolve(broker.host, broker.port, step_s), step_s)
+    sock = reach(broker.host, broker.port, step_s)
+    return sock if context is None else secured(sock, context, broker.host, step_s)
+
+
+def reach(host: str, port: int, step_s: float = STEP_S) -> socket.socket:
+    """A non-blocking socket to there; or a DialError."""
+    sock = _connect(_resolve(host, port, step_s), step_s)
     try:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setblocking(False)
-        if context is not None:
-            sock = context.wrap_socket(
-                sock, server_hostname=broker.host, do_handshake_on_connect=False
-            )
-            _shake_hands(sock, step_s)
+    except OSError as error:
+        sock.close()
+        raise DialError("connect", _plain(error)) from None
+    return sock
+
+
+def secured(
+    sock: socket.socket, context: ssl.SSLContext, host: str, step_s: float = STEP_S
+) -> ssl.SSLSocket:
+    """The socket, its TLS handshake done; or a DialError, and the socket is closed."""
+    try:
+        wrapped = context.wrap_socket(sock, server_hostname=host, do_handshake_on_connect=False)
+        sock = wrapped
+        _shake_hands(wrapped, step_s)
     except ssl.SSLCertVerificationError as error:
         sock.close()
         why = error.verify_message or "it does not match"
@@ -108,7 +123,7 @@ def dial(broker: Broker, credentials: Credentials, step_s: float = STEP_S) -> so
     except (OSError, ValueError) as error:
         sock.close()
         raise DialError("tls", f"the TLS handshake failed: {_plain(error)}") from None
-    return sock
+    return wrapped
 
 
 def authorities(path: str) -> str:
