@@ -1,9 +1,9 @@
 """What the loop does now and then: presence, lists, the lease, roll-ups, retention, judging.
 
-Only who leads judges, rolls up and drops. What is long has a thread of its own, one at a time of
-each kind, and comes back to the loop as an event: judging, roll-ups, dropping what is too old, and
-the pen, which writes whatever nothing waits for. The rest is short; its StoreDown goes to the
-caller.
+Only who leads judges, rolls up, drops and forgets. What is long has a thread of its own, one at a
+time of each kind, and comes back to the loop as an event: judging, roll-ups, dropping what is too
+old, forgetting an agent, and the pen, which writes whatever nothing waits for. The rest is short;
+its StoreDown goes to the caller.
 """
 
 import logging
@@ -19,6 +19,7 @@ from indexer.config import DAY_MS, Config
 from indexer.desk import Change, ChangeList, Desk, Live, UndoList
 from indexer.leader import ADVISE_S, Advice, Leader, advise, new_salt, record
 from indexer.learnt import Learnt
+from indexer.leaving import Asked, Leavers
 from indexer.lists import Lists, Write
 from indexer.pen import Pen
 from indexer.presence import Presence
@@ -50,6 +51,7 @@ class Chores:
         lists: Lists,
         switchboard: Switchboard,
         desk: Desk,
+        leavers: Leavers,
         post: Callable[[Ended], None],
     ) -> None:
         self._config = config
@@ -58,9 +60,10 @@ class Chores:
         self._lists = lists
         self._switchboard = switchboard
         self._desk = desk
+        self._leavers = leavers
         self._pen = Pen(store, presence, desk, post)
-        self._judging, self._rolling, self._retaining = (
-            Aside(name, post) for name in ("judge", "rollup", "retain")
+        self._judging, self._rolling, self._retaining, self._forgetting = (
+            Aside(name, post) for name in ("judge", "rollup", "retain", "forget")
         )
         self.leader = Leader(config.name, store)
         self._done_s: dict[str, float] = {"retain": time.monotonic()}
@@ -82,6 +85,7 @@ class Chores:
             more = 0 if idle else _OVERDUE
             if now_s >= self._roll_s + more * self._roll_pause_s:
                 self._rollup(now_ms)
+            self._forget(now_s)
             self._every("retain", (1 + more) * RETAIN_S, now_s, lambda: self._retain(now_ms))
         self._every("presence", PRESENCE_S, now_s, lambda: self._pen.look(now_ms))
         self._pen.write(now_s)
@@ -220,6 +224,17 @@ class Chores:
         dropped = self._store.retain(now_ms, self._config.keep_raw_ms)
         if dropped:
             log.info("%d results were older than what is kept", dropped)
+
+    def _forget(self, now_s: float) -> None:
+        asked = None if self._forgetting.busy else self._leavers.due(now_s)
+        if asked is not None:
+            work = partial(_spared, "forgetting", self._store.forget, *asked)
+            self._forgetting.start(work, partial(self._forgot, asked))
+
+    def _forgot(self, asked: Asked, gone: int | None, _took_s: float) -> None:
+        self._leavers.done(asked, time.monotonic(), gone is not None)
+        if gone:
+            log.info("%s has left and is forgotten: %d rows dropped", asked.agent, gone)
 
 
 def _spared(what: str, work: Callable[..., Any], *values: Any) -> Any:

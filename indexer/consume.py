@@ -13,6 +13,7 @@ is confirmed again, always. Nothing depends on the order in which rows arrive.
 """
 
 import logging
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from agent import wire
@@ -61,13 +62,15 @@ class Counts(NamedTuple):
 
 
 class Consumer:
-    """The open commit. ``v1_agents`` are names that no classic payload may claim."""
+    """The open commit. ``v1_agents`` are names that no classic payload may claim; ``before_ms``
+    says of agents that are forgotten, up to when."""
 
     def __init__(self, rows: int, keep_raw_ms: int, read_classic: bool = False) -> None:
         self._most_rows = rows
         self._keep_raw_ms = keep_raw_ms
         self._read_classic = read_classic
         self.v1_agents: set[str] = set()
+        self.before_ms: Mapping[str, int] = {}
         self.counts = Counts()
         self._told: dict[str, float] = {}
         self._begin()
@@ -132,7 +135,8 @@ class Consumer:
         self._first_s = self._last_s = 0.0
 
     def _take(self, found: Read, now_ms: int, now_s: float) -> None:
-        oldest_ms = now_ms - self._keep_raw_ms
+        forgotten_ms = self.before_ms.get(found.agent or "", 0)
+        oldest_ms = max(now_ms - self._keep_raw_ms, forgotten_ms)
         fresh = [
             result
             for result in found.results

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, Protocol
 
 from agent import wire
 from indexer import verdict
-from indexer.store import Store, Told
+from indexer.leaving import left_names
+from indexer.store import AgentRecord, Store, Told
 
 LEASE = "lead"
 LEASE_MS = 30_000
@@ -54,7 +55,7 @@ def advise(store: Store, now_ms: int, baselines: verdict.Baselines | None = None
     """Reads the store and judges. Takes a while: not on the loop's thread. StoreDown."""
     probers: dict[str, set[str]] = {}
     results = store.results(now_ms - verdict.HORIZON_MS, now_ms + 1)
-    recent = [one for one in store.agents() if one.seen_ms >= now_ms - REMEMBERED_MS]
+    results, recent = of_members(results, store.agents(), now_ms)
     picture = verdict.Picture(_noting(results, probers), recent, now_ms, baselines)
     answers = verdict.judge_all(picture)
     return Advice(
@@ -64,6 +65,17 @@ def advise(store: Store, now_ms: int, baselines: verdict.Baselines | None = None
         {target: verdict.as_json(answer) for target, answer in answers.items()},
         picture,
     )
+
+
+def of_members(
+    results: Iterator[wire.Result], records: Iterable[AgentRecord], now_ms: int
+) -> tuple[Iterator[wire.Result], list[AgentRecord]]:
+    """What is of agents that are still part of the swarm, and their records of the last day."""
+    left = left_names(records)
+    recent = [
+        one for one in records if one.seen_ms >= now_ms - REMEMBERED_MS and one.agent not in left
+    ]
+    return (one for one in results if one.agent not in left), recent
 
 
 def _noting(results: Iterable[wire.Result], probers: dict[str, set[str]]) -> Iterator[wire.Result]:

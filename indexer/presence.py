@@ -4,12 +4,16 @@ One connection has one will, and a broker can deliver it late, when the agent ha
 another broker. So a rip, or a goodbye, is only a claim: the agent is gone when silence on all
 brokers follows it, for the flush that the agent announced and SILENCE_MS. Any live message means
 that it is here. What a broker retained tells of the past, and is no sign of life.
+
+An agent that has left is neither here nor gone, and results of it that come late change nothing:
+only its own word, on `agent/<agent>`, brings it back. What wants to be forgotten is not written.
 """
 
 from collections.abc import Iterable
 from typing import Any
 
 from agent.wire import About, Rip, WireError, from_rfc3339
+from indexer.leaving import has_left, wants_forgetting
 from indexer.store import AgentRecord
 
 SILENCE_MS = 90_000
@@ -36,9 +40,15 @@ class Presence:
     def here(self) -> int:
         return sum(record.here for record in self._records.values())
 
+    def record(self, agent: str) -> AgentRecord:
+        """Of an agent that has said something."""
+        return self._records[agent]
+
     def heard(self, agent: str, now_ms: int) -> None:
         """A live message of this agent: it is here, whatever was claimed."""
         record = self._record(agent, now_ms)
+        if has_left(record.facts):
+            return
         if record.here and record.rip_ms is None and 0 < now_ms - record.seen_ms < _SAME_MS:
             return  # thousands a second may say the same
         self._records[agent] = record._replace(
@@ -50,11 +60,13 @@ class Presence:
         if retained:
             self._about_of_old(message, now_ms)
             return
-        self.heard(message.agent, now_ms)
-        record = self._records[message.agent]._replace(facts=message.facts)
-        if message.facts.get("here") is False:
-            record = record._replace(rip_ms=now_ms)
-        self._records[message.agent] = record
+        record = self._record(message.agent, now_ms)
+        self._records[message.agent] = record._replace(
+            facts=message.facts,
+            seen_ms=max(now_ms, record.seen_ms),
+            rip_ms=now_ms if message.facts.get("here") is False else None,
+            here=not has_left(message.facts),
+        )
 
     def rip(self, message: Rip, now_ms: int) -> None:
         """The broker claims that the agent is gone. The first claim counts; cleared is no life."""
@@ -87,7 +99,8 @@ class Presence:
             known = AgentRecord(message.agent, {}, seen_ms, None if here else seen_ms, here)
         elif known.facts and (said_ms or 0) < (_said_ms(known.facts) or 0):
             return
-        self._records[message.agent] = known._replace(facts=message.facts)
+        here = known.here and not has_left(message.facts)
+        self._records[message.agent] = known._replace(facts=message.facts, here=here)
         if message.facts.get("here") is False or ripped:
             self._claim(message.agent, now_ms)
 
@@ -100,6 +113,8 @@ class Presence:
         return self._records.get(agent) or AgentRecord(agent, {}, now_ms, None, True)
 
     def _worth_writing(self, record: AgentRecord) -> bool:
+        if wants_forgetting(record.facts):
+            return False
         written = self._written.get(record.agent)
         if written is None:
             return True

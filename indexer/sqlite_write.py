@@ -12,6 +12,7 @@ from indexer.sqlite_tables import HOUR_MS, pack_body, row_id
 from indexer.store import FUTURE_MS, Put, Rollup
 
 _MOST = 200_000  # numbers remembered; then from the start again
+_ANEW = "numbers given anew"  # the fact: how often some were taken back, by whatever process
 _PAIR = "pairs (agent, target, kind)"
 _EPOCH = "epochs (agent, epoch, high)"
 
@@ -27,6 +28,23 @@ class Numbers:
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self._known: dict[tuple[Any, ...], int] = {}
+        self._anew: tuple[str] | None = None
+
+    @staticmethod
+    def given_anew(db: sqlite3.Connection) -> None:
+        """Numbers were taken back in this transaction: nobody may go on with what he remembers."""
+        db.execute(
+            """INSERT INTO facts (key, value) VALUES (?, '1')
+               ON CONFLICT (key) DO UPDATE SET value = CAST(value + 1 AS TEXT)""",
+            (_ANEW,),
+        )
+
+    def renew(self) -> None:
+        """At the beginning of a transaction that asks for numbers."""
+        anew = self._db.execute("SELECT value FROM facts WHERE key = ?", (_ANEW,)).fetchone()
+        if anew != self._anew:
+            self._known.clear()
+            self._anew = anew
 
     def pair(self, result: Result) -> int:
         target = result.body.get("target")
@@ -65,6 +83,7 @@ def put(
     now_ms: int,
 ) -> Put:
     """In a transaction of the caller: afterwards they are in, each once."""
+    numbers.renew()
     raw_from = raw_from_hour(db)
     rows: list[Row] = []
     for result, body in zip(results, bodies, strict=True):
@@ -84,6 +103,7 @@ def put(
 
 def put_rollups(db: sqlite3.Connection, numbers: Numbers, rollups: Sequence[Rollup]) -> None:
     """Hours that were made elsewhere; the longer periods around them are due again."""
+    numbers.renew()
     touched = set()
     for told, sketches in rollups:
         kind = "ladder" if told.kind in rollup.RUNGS else told.kind

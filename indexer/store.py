@@ -201,6 +201,14 @@ class Store(Protocol):
         It may keep up to a day more than it must.
         """
 
+    def forget(self, agent: str, before_ms: int) -> int:
+        """Drops all that is known of an agent from before this time; how many rows it was.
+
+        Results, roll-ups, dead letters on its topics, verdicts that name it, what it said of
+        itself; lists stay. What is stopped in between is done by the same call again; a second
+        time there is nothing. Results of before that come later are for the caller to keep out.
+        """
+
     def raw_from_ms(self) -> int | None:
         """Raw results before this time are dropped, and too old from now on; None: none are."""
 

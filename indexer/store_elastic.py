@@ -22,6 +22,7 @@ from indexer.elastic import address, document, read, templates
 from indexer.elastic.bulk import Bulk, Sending
 from indexer.elastic.document import Known
 from indexer.elastic.engine import Engine, Refusal, check_access
+from indexer.elastic.forget import Forgetting
 from indexer.elastic.read import BY_PAIR, HOUR_MS, Wanted
 from indexer.elastic.rollup import Rolling
 from indexer.elastic.state import State
@@ -255,6 +256,13 @@ class ElasticStore:
         self._engine.ask("DELETE", f"/{index}", timeout_s=60, may_miss=True)
         self._rolling.forget(index)
         return int(found["hits"]["total"]["value"])
+
+    def forget(self, agent: str, before_ms: int) -> int:
+        families = ("results-", "unsynced", "rollups-", "dirty", "dead", "verdicts", "agents")
+        self._read(*families)
+        with self._rolls, self._writing("rollups-*", "dirty", "agents"):
+            self._known.pop(agent, None)
+            return Forgetting(self._engine, self._rolling, self._state, agent, before_ms).all()
 
     def raw_from_ms(self) -> int | None:
         hour = self._state.fact(RAW_FROM)

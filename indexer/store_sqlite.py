@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from agent.wire import Result
-from indexer import sqlite_read, sqlite_rollup, sqlite_write
+from indexer import sqlite_forget, sqlite_read, sqlite_rollup, sqlite_write
 from indexer.sqlite_connection import Opened, file_at
 from indexer.sqlite_read import Wanted
 from indexer.sqlite_tables import HOUR_MS
@@ -137,6 +137,21 @@ class SqliteStore:
     def put_raw_from(self, at_ms: int) -> None:
         with self._writing() as to:
             sqlite_rollup.put_raw_from(to.conn, at_ms // HOUR_MS)
+
+    def forget(self, agent: str, before_ms: int) -> int:
+        gone = 0
+        hour: int | None = -(2**62)
+        while hour is not None:
+            with self._writing() as to:
+                rows, hour = sqlite_forget.raw(to.conn, agent, before_ms, hour)
+            gone += rows
+            time.sleep(PAUSE_S)
+        for (pair,) in self._rows("SELECT id FROM pairs WHERE agent = ?", agent):
+            with self._writing() as to:
+                gone += sqlite_forget.pair(to.conn, pair, before_ms)
+            time.sleep(PAUSE_S)
+        with self._writing() as to:
+            return gone + sqlite_forget.rest(to.conn, agent, before_ms)
 
     def rollups(self, since_ms: int, until_ms: int) -> Iterator[Rollup]:
         with self._reading() as source:

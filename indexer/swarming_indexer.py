@@ -27,6 +27,7 @@ from indexer.config import Config
 from indexer.consume import Commit
 from indexer.desk import Busy, ChangeList, Desk, Health, Live, LookAt, UndoList
 from indexer.intake import Intake
+from indexer.leaving import Leavers
 from indexer.lines import Line
 from indexer.lists import ListRefused, Lists
 from indexer.patience import Patience
@@ -77,6 +78,8 @@ class Indexer:
             self._publish,
         )
         self.intake.consumer.v1_agents |= self.presence.names
+        self.leavers = Leavers()
+        self.intake.consumer.before_ms = self.leavers.before_ms
         self.lists = Lists(store)
         self.switchboard = Switchboard(config, self.events.put, random.Random())
         self.chores = Chores(
@@ -86,6 +89,7 @@ class Indexer:
             self.lists,
             self.switchboard,
             self.desk,
+            self.leavers,
             self.events.put,
         )
         self._announced_s = 0.0  # monotonic: a clock set back must not silence us
@@ -204,6 +208,8 @@ class Indexer:
         match message:
             case wire.About(agent, _):
                 self.presence.about(message, event.retain, now_ms)
+                record = self.presence.record(agent)
+                self.leavers.heard(message, record, now_ms, time.monotonic())
                 self.intake.consumer.v1_agents.add(agent)
                 if not event.retain and waits_for_time(message):
                     self._tell_time(now_ms)

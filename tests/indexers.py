@@ -190,10 +190,11 @@ class Client:
 
 
 class Flaky:
-    """A store that can be told to be down; all else is the real one's."""
+    """A store that can be told to be down, or some calls of it; all else is the real one's."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, only: Sequence[str] = ()) -> None:
         self.real = store
+        self._only = only
         self.down = False
         self.refused: list[str] = []  # the calls that came while it was down
 
@@ -203,7 +204,7 @@ class Flaky:
 
     def _unless_down(self, work: Callable[..., Any]) -> Callable[..., Any]:
         def done(*args: Any, **named: Any) -> Any:
-            if self.down:
+            if self.down and (not self._only or work.__name__ in self._only):
                 self.refused.append(work.__name__)
                 raise StoreDown("it was switched off")
             return work(*args, **named)

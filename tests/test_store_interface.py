@@ -460,6 +460,104 @@ def test_a_rollup_is_not_made_again_of_fewer_probes(store: Store, other: Store):
     assert the(store.buckets(0, NOW_MS, 86400)).count == 6
 
 
+# --- forgetting ---------------------------------------------------------------------------------
+
+LEFT_MS = NOW_MS - DAY_MS  # in the middle of an hour
+
+
+def two_boxes() -> list[Result]:
+    """Two results in every sixth hour of two days and a half; and one with a wrong clock each."""
+    sent = []
+    for agent in ("box", "other"):
+        for n in range(20):
+            at_ms = NOW_MS - n // 2 * 6 * HOUR_MS - n % 2 * 600_000
+            sent.append(result(n + 1, at_ms, agent=agent, target=f"{n // 10}.example"))
+        sent.append(result(9000, NOW_MS - 2 * DAY_MS, agent=agent, clock="unsynced"))
+    return sent
+
+
+def of(store: Store, agent: str) -> list[Result]:
+    return list(store.results(-(10**15), 10**15, agent=agent))
+
+
+def test_a_forgotten_agent_leaves_nothing_and_all_others_lose_nothing(store: Store):
+    store.put(two_boxes(), NOW_MS)
+    store.put_agents([AgentRecord(name, {}, NOW_MS, None, True) for name in ("box", "other")])
+    settle(store)
+    store.put([result(9001, NOW_MS - 2 * DAY_MS, target="new.example")], NOW_MS)  # not rolled up
+    others = of(store, "other")
+    their_days = store.buckets(0, NOW_MS + 1, 86_400, agent="other")
+    assert store.forget("box", NOW_MS + 1) > 20
+    settle(store)
+    assert of(store, "box") == [] and of(store, "other") == others
+    for step_s in (600, 3600, 86_400):
+        assert store.buckets(NOW_MS - 5 * DAY_MS, NOW_MS + 1, step_s, agent="box") == []
+    assert store.buckets(0, NOW_MS + 1, 86_400, agent="other") == their_days
+    assert {each.agent for each in store.latest(0)} == {"other"}
+    assert "new.example" not in store.targets(0)
+    assert [each.agent for each in store.agents()] == ["other"]
+    assert store.forget("box", NOW_MS + 1) == 0
+
+
+def test_who_came_back_keeps_all_from_then_on(store: Store):
+    sent = two_boxes()
+    store.put(sent, NOW_MS)
+    settle(store)
+    store.forget("box", LEFT_MS)
+    kept = sorted(each for each in sent if each.agent == "box" and each.time_ms >= LEFT_MS)
+    assert sorted(of(store, "box")) == kept
+    settle(store)
+    hours = store.buckets(0, NOW_MS + 1, 3600, agent="box")
+    days = store.buckets(0, NOW_MS + 1, 86_400, agent="box")
+    full_ms = LEFT_MS // DAY_MS * DAY_MS + DAY_MS
+    assert min(each.start_ms for each in hours) >= LEFT_MS - HOUR_MS
+    assert sum(each.count for each in days if each.start_ms >= full_ms) == sum(
+        each.time_ms >= full_ms for each in kept
+    )
+    assert store.forget("box", LEFT_MS) == 0
+    settle(store)
+    assert store.buckets(0, NOW_MS + 1, 86_400, agent="box")[-2:] == days[-2:]
+    assert store.put(kept, NOW_MS).known == len(kept)
+    assert store.put([result(1, NOW_MS, epoch="c" * 16)], NOW_MS).stored == 1
+
+
+def test_the_day_in_which_it_left_is_told_without_what_was_before(store: Store):
+    """An engine takes fewer probes in the place of more only a minute later."""
+    if not isinstance(store, SqliteStore):
+        pytest.skip("the indexer does it again later; tests/test_forget.py")
+    sent = [each for each in two_boxes() if each.agent == "box" and each.clock == "ntp"]
+    store.put(sent, NOW_MS)
+    settle(store)
+    store.forget("box", LEFT_MS)
+    settle(store)
+    fresh = rollup.from_raw(iter(sorted(of(store, "box"), key=lambda each: each.time_ms)), 86_400)
+    days = store.buckets(0, NOW_MS + 1, 86_400, agent="box")
+    assert [each[:9] for each in days] == [each[:9] for each in sorted(fresh)]
+
+
+def test_what_was_said_of_a_forgotten_agent_goes_and_no_more(store: Store):
+    topics = ("ping/box", "ping/box/batch", "ping/boxer", "ping/other")
+    store.put_dead([Dead(NOW_MS - 5, topic, b"?", "not JSON") for topic in topics])
+    store.put_dead([Dead(NOW_MS + 5, "ping/box", b"later", "not JSON")])
+    store.put_verdict(NOW_MS - 5, "a.example", {"agent": "box"})
+    store.put_verdict(NOW_MS - 5, "b.example", {"agent": None, "sentence": "box office is slow"})
+    store.put_agents([AgentRecord("box", {"left": True}, NOW_MS + 7, NOW_MS + 7, False)])
+    store.put_watch(NOW_MS - 5, "watch/box", "a.example", "ann")
+    store.put_fact("salt", "abc")
+    assert store.forget("box", NOW_MS) == 4
+    assert [each.topic for each in store.dead()] == ["ping/boxer", "ping/other", "ping/box"]
+    assert [each.target for each in store.verdicts(0, NOW_MS)] == ["b.example"]
+    assert store.agents() == []
+    assert len(store.watch_history()) == 1 and store.fact("salt") == "abc"
+
+
+def test_an_agent_that_was_seen_since_stays_known(store: Store):
+    back = AgentRecord("box", {"here": True}, NOW_MS + 7, None, True)
+    store.put_agents([back])
+    assert store.forget("box", NOW_MS) == 0
+    assert store.agents() == [back]
+
+
 # --- what is kept beside the results ------------------------------------------------------------
 
 

@@ -122,15 +122,16 @@ class Rolling:
         for hour in hours:
             marks |= _around(hour)
             if len(marks) > _CHUNK:
-                self._put_marks(marks)
+                self.put_marks(marks)
                 marks = set()
-        self._put_marks(marks)
+        self.put_marks(marks)
 
     def mark_longer(self, hours: Iterable[Period]) -> None:
         """What is made of these roll-ups of hours has to be made again."""
-        self._put_marks({mark for hour in hours for mark in _around(hour) if mark != hour})
+        self.put_marks({mark for hour in hours for mark in _around(hour) if mark != hour})
 
-    def _put_marks(self, marks: Iterable[Period]) -> None:
+    def put_marks(self, marks: Iterable[Period]) -> None:
+        """These have to be made again."""
         self._send([self._mark_line(mark) for mark in marks])
 
     def _mark_line(self, mark: Period) -> bytes:

@@ -11,8 +11,9 @@ from collections.abc import Callable
 from functools import cached_property
 
 from indexer import verdict
-from indexer.leader import REMEMBERED_MS
+from indexer.leader import of_members
 from indexer.learnt import Learnt
+from indexer.leaving import left_names
 from indexer.store import AgentRecord, Store
 from indexer.verdict import Answer, Headline, Pair, Picture
 from indexer.web import words
@@ -96,14 +97,19 @@ class Lookout:
 
     def _look(self, now_ms: int) -> Moment:
         results = self._store.results(now_ms - verdict.HORIZON_MS, now_ms + _AHEAD_MS)
-        recent = [one for one in self._store.agents() if one.seen_ms >= now_ms - REMEMBERED_MS]
+        results, recent = of_members(results, self._store.agents(), now_ms)
         picture = Picture(results, recent, now_ms, self._learnt.before(now_ms))
         return Moment(picture, self._agents(picture))
 
     def _agents(self, picture: Picture) -> dict[str, AgentRecord]:
-        """Every agent that ever was; of one that says nothing of itself, what its results say."""
-        agents = {record.agent: record for record in self._store.agents()}
+        """Every agent that ever was and has not left; of one that says nothing of itself, what
+        its results say."""
+        known_ones = self._store.agents()
+        left = left_names(known_ones)
+        agents = {one.agent: one for one in known_ones if one.agent not in left}
         for name in picture.agents:
+            if name in left:
+                continue  # it has left since the picture was made
             known, seen_ms = agents.get(name), picture.seen_ms(name)
             if known is None:
                 agents[name] = AgentRecord(name, {}, seen_ms, None, True)
