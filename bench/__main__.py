@@ -21,6 +21,7 @@ BENCHES = (
     "page_data",
     "elastic_page",
     "verdict_accuracy",
+    "package_sizes",
 )
 
 
