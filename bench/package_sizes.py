@@ -126,8 +126,9 @@ def ipk_installed_kb(ipk: Path) -> int:
 def openwrt(packages: list[Path]) -> None:
     for package in packages:
         kb = package.stat().st_size // 1000
-        unpacked = f", {ipk_installed_kb(package):,} kB unpacked" * (package.suffix == ".ipk")
-        print(f"{package.name}: {kb:,} kB packed{unpacked}", end="")
+        print(f"{package.name}: {kb:,} kB packed", end="")
+        if package.suffix == ".ipk":
+            print(f", {ipk_installed_kb(package):,} kB unpacked", end="")
         if package.name.startswith("swarming-agent"):
             print(f"; with all it needs {kb + total_kb(FEED):,} kB packed (modelled)", end="")
         print()
