@@ -31,7 +31,7 @@ class FakeModem:
     def __init__(self, answers: Mapping[str, str | None]) -> None:
         self.asked: list[str] = []
         self._answers = answers
-        self._end, ours = os.openpty()
+        self._end, ours = _terminal_of_our_own()
         self.device = os.ttyname(ours)
         tty.setraw(ours)
         self.before = termios.tcgetattr(ours)
@@ -64,6 +64,20 @@ class FakeModem:
         self._thread.join(_PATIENCE_S)
         os.close(self._end)
         os.close(self._ours)
+
+
+def _terminal_of_our_own() -> tuple[int, int]:
+    """A container's terminals bear the same names as ours; this one's nobody else has."""
+    passed_over = []
+    try:
+        while True:
+            end, ours = os.openpty()
+            if not is_held(os.ttyname(ours)):
+                return end, ours
+            passed_over += [end, ours]
+    finally:
+        for handle in passed_over:
+            os.close(handle)
 
 
 @pytest.fixture
