@@ -118,17 +118,7 @@ class Authority:
 
     def issue_csr(self, name: str, csr_pem: str, now: datetime, *, days: int = DAYS) -> str:
         """The certificate, in PEM, for who holds the key of this request."""
-        try:
-            request = x509.load_pem_x509_csr(csr_pem.encode())
-            signed = request.is_signature_valid
-            asked = ca_x509.common_name(request.subject)
-            key = request.public_key()
-        except Exception as error:  # whatever a library makes of the bytes of a stranger
-            raise CaError(f"{name}: that is no certificate request") from error
-        if not signed:
-            raise CaError(f"{name}: the certificate request is not signed by its own key")
-        if asked != name:
-            raise CaError(f"{name}: the certificate request is of {asked!r:.80}")
+        key = requested_key(name, csr_pem)
         return ca_x509.pem(self.issue(name, key, role=role_of(name), days=days, now=now))
 
     def revoke(self, name: str, now: datetime, *, but_newest: bool = False) -> list[int]:
@@ -174,6 +164,24 @@ class Authority:
         close = difflib.get_close_matches(name, valid, 1)
         hint = f" (did you mean {close[0]}?)" if close else ""
         return f"there is no good certificate of {name}{hint}"
+
+
+def requested_key(name: str, csr_pem: str) -> ec.EllipticCurvePublicKey:
+    """The key of a certificate request, if it is good and of this name. CaError."""
+    try:
+        request = x509.load_pem_x509_csr(csr_pem.encode())
+        signed = request.is_signature_valid
+        asked = ca_x509.common_name(request.subject)
+        key = request.public_key()
+    except Exception as error:  # whatever a library makes of the bytes of a stranger
+        raise CaError(f"{name}: that is no certificate request") from error
+    if not signed:
+        raise CaError(f"{name}: the certificate request is not signed by its own key")
+    if asked != name:
+        raise CaError(f"{name}: the certificate request is of {asked!r:.80}")
+    if not ca_x509.is_p256(key):
+        raise CaError(f"{name}: only keys on the curve P-256 are certified")
+    return key
 
 
 def role_of(name: str) -> Role:
