@@ -124,6 +124,12 @@ def show_link(options: argparse.Namespace) -> int:
     return link_command.run(options, config.load(options))
 
 
+def join(options: argparse.Namespace) -> int:
+    from agent import join_command  # its cryptography is needed once in a box's life
+
+    return join_command.run(options)
+
+
 def pause(options: argparse.Namespace) -> int:
     return _steer(options, control.Control(paused=True, pause=_pause_of(options.how_long)))
 
@@ -183,6 +189,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
     "status": (show_status, "ten lines about the running agent"),
     "journal": (show_journal, "what the journal holds; safe while the agent runs"),
     "link": (show_link, "what link this box is on, and why"),
+    "join": (join, "join a swarm, by its operator's line or file; shows what will be shared, asks"),
     "pause": (pause, "probe nothing until resume; what is kept is still published"),
     "resume": (resume, "probe again"),
 }

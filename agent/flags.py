@@ -31,6 +31,15 @@ def _journal(command: argparse.ArgumentParser) -> None:
     command.add_argument("--export", action="store_true", help="its rows, one JSON object a line")
 
 
+def _join(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "invitation",
+        metavar="LINE|FILE",
+        help="'https://…/join#…', between quotes, or the NAME.swarm that the operator gave you",
+    )
+    command.add_argument("--yes", action="store_true", help="do not ask")
+
+
 def _pause(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "how_long", nargs="?", metavar="TIME", help="90s, 30m, 2h or 1d (until resume)"
@@ -54,6 +63,7 @@ _OPTIONS_OF: dict[str, tuple[str, ...] | None] = {
     "run": None,
     "once": ("link", "at", "pages", "allow-private", "deny"),
     "link": ("link", "at", "pages"),
+    "join": ("journal", "swarm", "place", "isp"),
 }
 _OWN: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "run": _run,
@@ -61,5 +71,6 @@ _OWN: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "status": _status,
     "journal": _journal,
     "link": _link,
+    "join": _join,
     "pause": _pause,
 }

@@ -83,6 +83,11 @@ def parse(text: str) -> SwarmFile | None:
     return SwarmFile(name, brokers, own, keys[0], ca, told.get("place"), told.get("isp"))
 
 
+def certificates(text: str) -> list[str]:
+    """Each certificate in a text of PEM."""
+    return [block[0] for block in _BLOCK.finditer(text) if block[1] == _CERTIFICATE]
+
+
 def default_path(environ: Mapping[str, str]) -> str:
     """The system's for root and for who may read it, else the user's own."""
     if os.geteuid() == 0 or os.access(SYSTEM_PATH, os.R_OK):

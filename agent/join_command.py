@@ -1,0 +1,201 @@
+"""``swarming-agent join``: says what will be shared, asks, and puts a .swarm file in place.
+
+It takes an invitation's line or a .swarm file. Nothing is sent and nothing written before the owner
+has said yes; nothing is put in place that a broker would refuse.
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+import time
+
+from agent import config, control, join, names, proof, sharing, status, swarm_file
+from agent.config import Config, ConfigError
+from agent.join import Invitation, JoinError, Refused, Unreachable
+from agent.store_view import ViewError, view
+from agent.swarm_file import SwarmFile, SwarmFileError
+
+ASK_AGAIN_S = 5.0
+FAILED = 1  # exit status
+_UNITS = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+
+
+def run(options: argparse.Namespace) -> int:
+    """0 once the box has joined; 1 when the page or the owner says no; ConfigError."""
+    path = config.swarm_path(options)
+    present = _present(options)
+    try:
+        if options.invitation.startswith("https:"):
+            joined = _by_line(options, path, present)
+        else:
+            joined = _by_file(options, path, present)
+    except SwarmFileError as error:
+        raise ConfigError(str(error)) from error
+    except JoinError as error:
+        print(f"swarming-agent: {error}", file=sys.stderr)
+        return FAILED
+    if not joined:
+        print("Nothing was sent or written.")
+        return FAILED
+    print(f"Joined: {path}")
+    _begin_anew(present.journal)
+    print(next_step(path, running=_woken(present.journal)))
+    return 0
+
+
+def _by_line(options: argparse.Namespace, path: str, present: Config) -> bool:
+    try:
+        invitation = join.read_line(options.invitation)
+    except JoinError as error:
+        raise ConfigError(str(error)) from error
+    place, isp = options.place or present.place, options.isp or present.isp
+    page = str(invitation.server)
+    told = sharing.Joining(invitation.name, (), page, place, isp)
+    if not _agreed(options, told, present, path):
+        return False
+    joining = f"{path}.joining"
+    try:
+        made = _patiently(invitation, joining, place, isp)
+    except Refused:
+        _remove(joining)
+        raise
+    _put(options, path, made)
+    _remove(joining)
+    return True
+
+
+def _by_file(options: argparse.Namespace, path: str, present: Config) -> bool:
+    made = swarm_file.read(options.invitation)
+    if made is None:
+        raise ConfigError(f"{options.invitation} is empty")
+    made = made._replace(place=options.place or made.place, isp=options.isp or made.isp)
+    told = sharing.Joining(made.name, made.brokers, None, made.place, made.isp)
+    if not _agreed(options, told, present, path):
+        return False
+    _put(options, path, made)
+    return True
+
+
+def _present(options: argparse.Namespace) -> Config:
+    """The configuration without the .swarm file, which may be broken, or not there yet."""
+    return config.load(argparse.Namespace(**{**vars(options), "swarm": os.devnull}))
+
+
+def _agreed(options: argparse.Namespace, told: sharing.Joining, present: Config, path: str) -> bool:
+    """What the owner says to it."""
+    if present.cert is not None:
+        raise ConfigError("join: the configuration names a cert, which would beat the new one")
+    if present.name not in (None, told.name):
+        raise ConfigError(f"join: the configuration's name is {present.name!r}, not {told.name!r}")
+    print(sharing.text(told))
+    if renamed := _renamed(told.name, present, path):
+        print(f"{renamed}\n")
+    if options.yes:
+        return True
+    if not sys.stdin.isatty():
+        raise ConfigError("join: there is no terminal to answer at; --yes answers yes")
+    return input("Join? [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _renamed(name: str, present: Config, path: str) -> str | None:
+    """What becomes of results that were measured under another name."""
+    before = None
+    with contextlib.suppress(SwarmFileError):
+        before = getattr(swarm_file.read(path), "name", None)
+    before = before or names.known(present)
+    waiting = _waiting(present.journal)
+    if before in (None, name) or not waiting:
+        return None
+    return (
+        f"This box has been {before}. {waiting} results that are not confirmed yet will go out\n"
+        f"under the new name, {name}."
+    )
+
+
+def _waiting(journal: str) -> int:
+    try:
+        seen = view(journal)
+    except ViewError:
+        return 0
+    try:
+        return seen.counts.waiting
+    except ViewError:
+        return 0
+    finally:
+        seen.close()
+
+
+def _patiently(
+    invitation: Invitation, joining: str, place: str | None, isp: str | None
+) -> SwarmFile:
+    """Asks until there is an answer. Once the page has said "wait", it may also be away."""
+    key = join.kept_key(joining, invitation)
+    waits = False
+    try:
+        while True:
+            try:
+                made = join.ask(invitation, key, place, isp)
+            except Unreachable:
+                if not waits:
+                    raise
+            else:
+                if made is not None:
+                    return made
+                if not waits:
+                    print("An operator must approve: waiting (Ctrl-C ends it).", flush=True)
+                waits = True
+            time.sleep(ASK_AGAIN_S)
+    except KeyboardInterrupt:
+        print("\nThe same line goes on from here.")
+        raise
+
+
+def _put(options: argparse.Namespace, path: str, made: SwarmFile) -> None:
+    """Into its place, if the agent would take it and a broker, too."""
+
+    def prove(new: str) -> None:
+        names.settle(config.load(argparse.Namespace(**{**vars(options), "swarm": new})))
+        proof.prove(new)
+
+    try:
+        swarm_file.write(path, made.text, prove)
+    except (ConfigError, proof.ProofError) as error:
+        words = str(error).replace(f"{os.path.realpath(path)}.new", "the new file")
+        raise JoinError(f"nothing was changed, since it could not be used: {words}") from error
+
+
+def _begin_anew(journal: str) -> None:
+    """A box that had left is no longer gone."""
+    path = control.path_beside(journal)
+    if control.read(path).left or control.read(path).gone:
+        with contextlib.suppress(OSError):
+            control.write(path, control.Control())
+
+
+def _woken(journal: str) -> bool:
+    """Whether an agent runs on this journal; it reads again what it can without a restart."""
+    try:
+        status.wake(journal)
+    except (status.StatusError, OSError):
+        return False
+    return True
+
+
+def next_step(path: str, running: bool, root: str = "/") -> str:
+    """What is left to do on this system."""
+    if os.path.realpath(path) == swarm_file.SYSTEM_PATH:
+        if os.path.exists(os.path.join(root, "etc/init.d/swarming")):
+            return "Next: /etc/init.d/swarming enable; /etc/init.d/swarming restart"
+        units = (os.path.join(root + unit, "swarming-agent.service") for unit in _UNITS)
+        if any(map(os.path.exists, units)):
+            return "Next: systemctl enable swarming-agent; systemctl restart swarming-agent"
+    named = "" if path == swarm_file.default_path(os.environ) else f" --swarm {path}"
+    if running:
+        return f"Next: end the agent that runs, and start it again: swarming-agent{named}"
+    return f"Next: swarming-agent{named}"
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
