@@ -236,7 +236,7 @@ def _from_file(path: str) -> dict[str, Any]:
             table = tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"config {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # not TOML, not UTF-8, or no path at all
         raise ConfigError(f"config {path}: not TOML: {error}") from error
     settings = {}
     for key, value in table.items():

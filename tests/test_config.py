@@ -6,7 +6,7 @@ from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent.config import Config, ConfigError, build_parser, default_journal, parse
@@ -229,6 +229,7 @@ def test_the_journals_place(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from(FLAGS), st.text(max_size=80))
+@example("config", "\0")
 def test_no_value_whatever_ends_in_anything_but_a_config_or_one_line(flag: str, text: str) -> None:
     try:
         read(f"--{flag}={text}")

@@ -71,7 +71,7 @@ def timed(body) -> set[str]:
 def secure(authority):
     """secure(script) starts an HTTPS server at planted.test, 127.0.0.1 and ::1; trust knows it."""
     pair = authority.issue("planted.test", ("planted.test", "127.0.0.1", "::1"))
-    context = ssl.create_default_context(cafile=authority.ca)
+    context = probe_http.trust_in(authority.ca)
     with contextlib.ExitStack() as running:
 
         def start(script=None, **options):
