@@ -138,6 +138,12 @@ def resume(options: argparse.Namespace) -> int:
     return _steer(options, control.Control(paused=False))
 
 
+def leave(options: argparse.Namespace) -> int:
+    from agent import leave as leaving  # with its connections
+
+    return leaving.run(options, config.load(options))
+
+
 def _pause_of(how_long: str | None) -> control.Pause | None:
     """From now on for so long; None: until resume."""
     if how_long is None:
@@ -192,6 +198,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
     "join": (join, "join a swarm, by its operator's line or file; shows what will be shared, asks"),
     "pause": (pause, "probe nothing until resume; what is kept is still published"),
     "resume": (resume, "probe again"),
+    "leave": (leave, "tell the swarm goodbye for good, then remove what ties this box to it"),
 }
 
 

@@ -46,6 +46,14 @@ def _pause(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _leave(command: argparse.ArgumentParser) -> None:
+    config.add_brokers(command)
+    add = command.add_argument
+    add("--forget", action="store_true", help="have all deleted that this box has measured")
+    add("--yes", action="store_true", help="do not ask")
+    add("--force", action="store_true", help="remove it all even if no broker can be told")
+
+
 def _link(command: argparse.ArgumentParser) -> None:
     command.add_argument("--json", action="store_true", help="one JSON object")
     command.add_argument("--root", default="/", metavar="DIR", help="read a box's files under DIR")
@@ -64,6 +72,7 @@ _OPTIONS_OF: dict[str, tuple[str, ...] | None] = {
     "once": ("link", "at", "pages", "allow-private", "deny"),
     "link": ("link", "at", "pages"),
     "join": ("journal", "swarm", "place", "isp"),
+    "leave": ("journal", "swarm", "name", "ca", "cert", "key", "mqtt"),
 }
 _OWN: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "run": _run,
@@ -73,4 +82,5 @@ _OWN: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "link": _link,
     "join": _join,
     "pause": _pause,
+    "leave": _leave,
 }

@@ -48,12 +48,19 @@ def make_up(choose: Callable[[int], int] = secrets.randbelow) -> str:
 
 def settle(config: Config) -> str:
     """The agent's name, or ConfigError. Writes the file ``name`` when it has to make one up."""
+    return known(config) or _keep(path_beside(config.journal), make_up())
+
+
+def known(config: Config) -> str | None:
+    """The agent's name, where it has one already; nothing is written."""
     if config.cert is not None:
         return _of_certificate(config.cert, config.name)
-    if config.name is not None:
-        return config.name
-    path = os.path.join(os.path.dirname(os.path.abspath(config.journal)), FILE)
-    return _kept(path) or _keep(path, make_up())
+    return config.name or _kept(path_beside(config.journal))
+
+
+def path_beside(journal: str) -> str:
+    """The file with the made-up name of the agent with this journal."""
+    return os.path.join(os.path.dirname(os.path.abspath(journal)), FILE)
 
 
 def _of_certificate(path: str, stated: str | None) -> str:

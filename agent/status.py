@@ -24,6 +24,10 @@ class StatusError(Exception):
     """The agent cannot be asked; one line says why."""
 
 
+class NobodyThere(StatusError):
+    """No agent runs on this journal, as far as can be seen from here."""
+
+
 class StatusServer:
     """Answers with the newest snapshot until closed; StatusError where an agent answers already."""
 
@@ -71,7 +75,7 @@ def ask(journal: str) -> dict[str, Any]:
             while (part := client.recv(65536)) and len(payload) < MAX_BYTES:
                 payload += part
         except ConnectionRefusedError as error:
-            raise StatusError(_nobody(journal)) from error
+            raise NobodyThere(_nobody(journal)) from error
         except OSError as error:
             raise StatusError(f"the agent on {journal} does not answer: {error}") from error
     if not payload:
@@ -90,7 +94,7 @@ def pid(journal: str) -> int:
         try:
             client.connect(_address(journal))
         except OSError as error:
-            raise StatusError(_nobody(journal)) from error
+            raise NobodyThere(_nobody(journal)) from error
         found = _peer(client)[0]
     if found <= 0:
         raise StatusError(f"the agent on {journal} runs in another container")

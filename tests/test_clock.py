@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -277,22 +278,26 @@ def test_a_helper_that_is_missing_fails_or_hangs_is_one_that_cannot_be_asked(
     assert ask(str(tmp_path / "nothing")) == NOTHING
 
 
-def test_who_may_not_ask_knows_nothing_and_never_says_synced(tmp_path: Path) -> None:
+def test_who_may_not_ask_knows_nothing_and_never_says_synced() -> None:
     """As under the service's hardening: the bus refuses, the folder of timesyncd is closed."""
     needs.root()
-    (tmp_path / "run/systemd/timesync").mkdir(parents=True)
-    _write(tmp_path, "run/systemd/timesync/synchronized", "")
-    _write(tmp_path, "bin/timedatectl", "#!/bin/sh\necho Access denied >&2\nexit 1\n")
-    (tmp_path / "bin/timedatectl").chmod(0o755)
-    (tmp_path / "run/systemd/timesync").chmod(0o700)
-    for folder in tmp_path.parents[:2]:
-        folder.chmod(0o755)
-    script = f"from agent import clock; print(clock.ask({str(tmp_path)!r}))"
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own are closed to others
+        os.chmod(folder, 0o755)
+        assert _asked_by_nobody(Path(folder)) == str(NOTHING)
+
+
+def _asked_by_nobody(folder: Path) -> str:
+    (folder / "run/systemd/timesync").mkdir(parents=True)
+    _write(folder, "run/systemd/timesync/synchronized", "")
+    _write(folder, "bin/timedatectl", "#!/bin/sh\necho Access denied >&2\nexit 1\n")
+    (folder / "bin/timedatectl").chmod(0o755)
+    (folder / "run/systemd/timesync").chmod(0o700)
+    script = f"from agent import clock; print(clock.ask({str(folder)!r}))"
     nobody = [needs.tool("setpriv"), "--reuid", "65534", "--regid", "65534", "--clear-groups"]
-    variables = {"PATH": str(tmp_path / "bin"), "PYTHONPATH": str(ROOT)}
+    variables = {"PATH": str(folder / "bin"), "PYTHONPATH": str(ROOT)}
     command = [*nobody, sys.executable, "-c", script]
     told = subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == str(NOTHING)
+    return told.stdout.strip()
 
 
 def test_the_kernels_clock_is_never_asked_itself() -> None:
