@@ -5,7 +5,7 @@ TARGETS ?=
 export TARGETS
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint bench torture mutants clean
+.PHONY: help run demo test lint bench torture mutants deb ipk apk zipapp packages clean
 
 SEED    ?= 7
 MINUTES ?= 30
@@ -49,5 +49,19 @@ torture: $(VENV)/dev ## half an hour of breaking everything (SEED=7 MINUTES=30; 
 mutants: $(VENV)/dev ## plant known bugs, and see that the torture notices each (wants root)
 	@$(BIN)/python -m tests.torture.mutants
 
-clean: ## remove the virtual environment and the data under var/
-	rm -rf $(VENV) var artefacts build
+packages: deb ipk apk zipapp ## all of the four below, into dist/
+
+deb: $(VENV)/dev ## swarming-agent and swarming-indexer for Debian and Raspberry Pi OS
+	@$(BIN)/python packaging/build/deb.py
+
+ipk: $(VENV)/dev ## swarming-agent and its LuCI page for OpenWrt 24.10
+	@$(BIN)/python packaging/build/ipk.py
+
+apk: $(VENV)/dev ## the same for OpenWrt 25.12
+	@$(BIN)/python packaging/build/apk.py
+
+zipapp: $(VENV)/dev ## the agent as one file for any Python from 3.11 on
+	@$(BIN)/python packaging/build/pyz.py
+
+clean: ## remove the virtual environment, what was built, and the data under var/
+	rm -rf $(VENV) var artefacts build dist
