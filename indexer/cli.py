@@ -196,6 +196,7 @@ _WORK: dict[str, Work] = {
     "copy": _copy,
     "dashboards": _in_room("indexer.dashboards.command"),
     "ca": _in_room("indexer.ca_command"),
+    "invite": _in_room("indexer.invite_command"),
     "auth": _in_room("indexer.web.auth"),
 }
 

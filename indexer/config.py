@@ -88,6 +88,14 @@ def ca_folder(flags: argparse.Namespace, environ: Mapping[str, str] = os.environ
     return _text(_values(flags, environ), "ca_folder")
 
 
+def page_certificate(
+    flags: argparse.Namespace, environ: Mapping[str, str] = os.environ
+) -> str | None:
+    """The file that the page shows; None: a proxy shows its own, or nothing is said here."""
+    values = _values(flags, environ)
+    return None if _switch(values, "behind_proxy") else values["page_cert"]
+
+
 def _values(flags: argparse.Namespace, environ: Mapping[str, str]) -> dict[str, Any]:
     """What was said for each setting, and where nothing was said, what is usual."""
     values = _DEFAULTS | {

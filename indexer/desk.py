@@ -93,12 +93,14 @@ class Desk:
         *,
         auth_file: str | None = None,
         behind_proxy: bool = False,
+        ca_folder: str | None = None,
         keep_raw_ms: int = 90 * 86_400_000,
         now_ms: Callable[[], int] | None = None,
     ) -> None:
         self.name = name
         self.auth_file = auth_file
         self.behind_proxy = behind_proxy
+        self.ca_folder = ca_folder  # None: nobody may join by this page
         self.keep_raw_ms = keep_raw_ms
         self._post = post
         self._now_ms = now_ms or _never

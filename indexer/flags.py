@@ -172,6 +172,25 @@ def _ca_flags(parser: argparse.ArgumentParser) -> None:
         one.add_argument("--config", metavar="FILE", help="of the indexer, which may name the DIR")
 
 
+def _invite_flags(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Prints one line to paste into a box, which makes its own key and gets a certificate for "
+        "it. It is good for a day, and for one box."
+    )
+    add = parser.add_argument
+    add("name", metavar="NAME", nargs="?", help="of the box; it can have no other")
+    add("--place", metavar="TEXT", help="where it is to stand, as you know it")
+    add("--isp", metavar="TEXT", help="its provider, as you know it")
+    add("--approve", action="store_true", help="ask me on the page before it is let in")
+    add("--again", action="store_true", help="though it has a certificate that is good")
+    add("--url", metavar="URL", help="of the page (page in swarm.toml)")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument("--list", action="store_true", help="which there are, and what became of it")
+    other.add_argument("--withdraw", action="store_true", help="it lets nobody in any more")
+    add("--ca-folder", metavar="DIR", help=CA_FOLDER_HELP)
+    add("--config", metavar="FILE", help="of the indexer: its ca-folder and page-cert")
+
+
 def _auth_flags(parser: argparse.ArgumentParser) -> None:
     parser.description = "Asks for a password, and prints a line for the file of --auth."
     parser.add_argument("name", metavar="NAME", help="to log in as")
@@ -203,5 +222,6 @@ COMMANDS = {
     "copy": ("everything of one store into another", _copy_flags),
     "dashboards": ("for Kibana, or its like", _dashboards_flags),
     "ca": ("who may connect: issue, revoke, list certificates", _ca_flags),
+    "invite": ("a line to paste into a new box", _invite_flags),
     "auth": ("a line for the file of who may see the page", _auth_flags),
 }

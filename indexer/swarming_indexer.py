@@ -63,6 +63,7 @@ class Indexer:
             self.events.put,
             auth_file=config.auth,
             behind_proxy=config.behind_proxy,
+            ca_folder=config.ca_folder if config.page_cert or config.behind_proxy else None,
             keep_raw_ms=config.keep_raw_ms,
             now_ms=wall_ms,
         )

@@ -2,11 +2,13 @@
 
 Host       without passwords or a proxy the page is this machine's alone: it answers to the
            names of loopback only, else a foreign name that resolves to 127.0.0.1 could read it
-user       named by the Gate, or 401; /healthz alone is for everybody
+user       named by the Gate, or 401; /healthz alone is for everybody, and what `unasked` names
+           takes a POST of anybody: it asks for something else than a password
 change     (not GET or HEAD) by an operator, and from a page of ours: browsers say where a
            request comes from, and no browser sends JSON to strangers unasked
 """
 
+from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -35,9 +37,10 @@ HEADERS = {
 class Guard:
     """Wraps the app; nothing reaches it that may not."""
 
-    def __init__(self, app: ASGIApp, gate: Gate) -> None:
+    def __init__(self, app: ASGIApp, gate: Gate, unasked: Collection[str] = ()) -> None:
         self._app = app
         self._gate = gate
+        self._unasked = unasked
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,6 +58,9 @@ class Guard:
     async def _refusal(self, scope: Scope, headers: Headers) -> Response | None:
         if self._gate.is_local and not _is_loopback_name(headers.get("host", "")):
             return PlainTextResponse("This page answers to localhost only.\n", 421)
+        if scope["method"] == "POST" and scope["path"] in self._unasked:
+            scope["user"] = None
+            return None
         user = await run_in_threadpool(self._gate.user, headers)
         scope["user"] = user
         if user is None and scope["path"] != "/healthz":

@@ -28,12 +28,14 @@ _PARTIES = {ME: "you", ISP: "the provider", PATH: "the path", SERVICE: "the serv
 
 def page(request: Request, template: str, status: int = 200, **shown: Any) -> Response:
     """The template as an answer, with what every page shows."""
-    desk = house_of(request).desk
+    desk, door = house_of(request).desk, request.app.state.door
+    changes = request.user is not None and request.user.changes
     common = {
         "user": request.user,
         "desk": desk,
         "health": desk.healthz(),
         "path": request.url.path,
+        "joining": door.waiting() if door is not None and changes else None,
         "ranges": charts.RANGES.values(),
     }
     return HTMLResponse(_TEMPLATES.get_template(template).render(common | shown), status)
@@ -130,6 +132,7 @@ def _environment() -> Environment:
         "whose": words.whose,
         "is_simulated": is_simulated,
         "seen": seen,
+        "tags_of": words.tags_of,
     }
     return made
 

@@ -37,6 +37,7 @@ def site(store: Store, desk: Desk) -> Starlette:
     )
     described = (*api.ROUTES, events)
     document = openapi.document(described, version("swarming"))
+    door, joining = _door(desk)
 
     async def description(request: Request) -> Response:
         return JSONResponse(document)
@@ -44,13 +45,14 @@ def site(store: Store, desk: Desk) -> Starlette:
     made = Starlette(
         routes=[
             *pages.ROUTES,
+            *joining,
             *(one.route for one in api.ROUTES),
             Route("/events", events.endpoint),
             Route("/api/openapi.json", description),
             *(Route(f"/static/uplot/{name}", _file(uplot_folder() / name)) for name in UPLOT),
             Mount("/static", StaticFiles(packages=[("indexer.web", "static")])),
         ],
-        middleware=[Middleware(guard.Guard, gate=gate)],
+        middleware=[Middleware(guard.Guard, gate=gate, unasked={one.path for one in joining[:1]})],
         exception_handlers={
             HTTPException: _refused,
             StoreDown: _busy,
@@ -59,8 +61,18 @@ def site(store: Store, desk: Desk) -> Starlette:
             Exception: _broken,
         },
     )
+    made.state.door = door
     made.state.house = House(store, desk, Lookout(store, laid=desk.picture))
     return made
+
+
+def _door(desk: Desk) -> tuple[object, list[Route]]:
+    """What lets boxes in, and its routes."""
+    if desk.ca_folder is None:
+        return None, []
+    from indexer.web import join  # only now: it needs the library that certificates are made by
+
+    return join.Door(desk.ca_folder), list(join.ROUTES)
 
 
 def uplot_folder() -> Path:

@@ -3,10 +3,11 @@
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from agent.wire import ERRORS, Result, rfc3339
+from agent.wire import ERRORS, Result, WireError, from_rfc3339, rfc3339
 from indexer.store import AgentRecord
 from indexer.verdict.sentences import ms
 
+ENDS_SOON_DAYS = 30
 _TRUST = {
     "ntp": "set by the network (NTP)",
     "indexer": "set by the indexer, to the second",
@@ -111,7 +112,8 @@ def notices_of(record: AgentRecord) -> list[str]:
     found = [
         (memory, f"Its journal is in memory only ({memory}): a power cut loses what waits."),
         (silence, f"Its results are not confirmed: {silence}."),
-        (facts.get("paused") is True, "It is paused by its owner: it probes nothing."),
+        (facts.get("paused") is True, f"It is paused by its owner{_until(facts)}."),
+        (_ends_soon(facts), f"Its certificate {_ends_soon(facts)}: invite it once more (--again)."),
         (_text(facts.get("budget")), f"Its data budget is {_text(facts.get('budget'))}."),
         (trust in ("unsynced", "waiting"), f"Its clock is {_TRUST.get(trust, trust)}."),
         (_text(journal.get("set_aside")), "A corrupt journal was set aside, and a new one begun."),
@@ -122,6 +124,43 @@ def notices_of(record: AgentRecord) -> list[str]:
         (not facts, "It has not said anything of itself yet."),
     ]
     return [text for is_so, text in found if is_so]
+
+
+def tags_of(record: AgentRecord) -> list[str]:
+    """What is said beside its name."""
+    tags = ["paused"] if record.facts.get("paused") is True else []
+    left = _days_left(record.facts)
+    if left is not None:
+        tags.append(f"certificate: {_days(left)} left" if left >= 0 else "certificate ended")
+    return tags
+
+
+def _ends_soon(facts: dict[str, Any]) -> str:
+    """ "ends on 2026-12-24, in 12 days" """
+    left = _days_left(facts)
+    if left is None:
+        return ""
+    ends = _text(_dict(facts.get("certificate")).get("ends"))[:10]
+    return f"ends on {ends}, in {_days(left)}" if left >= 0 else f"ended on {ends}"
+
+
+def _days_left(facts: dict[str, Any]) -> int | None:
+    """None: long enough, or not known."""
+    left = _dict(facts.get("certificate")).get("days_left")
+    return left if type(left) is int and left < ENDS_SOON_DAYS else None
+
+
+def _days(count: int) -> str:
+    return f"{count} day{'' if count == 1 else 's'}"
+
+
+def _until(facts: dict[str, Any]) -> str:
+    try:
+        until_ms = from_rfc3339(facts.get("paused_until"))
+    except WireError:
+        return ": it probes nothing until somebody there says so"
+    at = datetime.fromtimestamp(until_ms / 1000, UTC)
+    return f" until {at:%Y-%m-%d %H:%M} UTC: it probes nothing"
 
 
 def refused_of(record: AgentRecord) -> list[Fact]:
