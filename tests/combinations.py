@@ -140,7 +140,7 @@ def _made(command: Sequence[object]) -> None:
         needs.missing(f"{' '.join(words)}: {ran.stderr[-1000:]}")
 
 
-def run(combination: Combination, tests: Iterable[Path], *more: str) -> Ran:
+def run(combination: Combination, tests: Iterable[Path | str], *more: str) -> Ran:
     """pytest with it; the log is kept beside the environment."""
     python, log = environment(combination), combination.folder / "log"
     command = [str(python), "-m", "pytest", "-q", "-rfE", "-p", "no:cacheprovider", *more]
@@ -148,12 +148,12 @@ def run(combination: Combination, tests: Iterable[Path], *more: str) -> Ran:
     environ = {**os.environ, "PATH": f"{ours}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
     environ["INDEXER_PYTHON"] = sys.executable
     begun = time.monotonic()
-    with open(log, "wb") as output:
-        done = subprocess.run(
-            [*command, *map(str, tests)], cwd=ROOT, env=environ, stdout=output,
-            stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False,
-        )  # fmt: skip
-    return Ran(done.returncode, log.read_text(errors="replace"), time.monotonic() - begun)
+    done = subprocess.run(
+        [*command, *map(str, tests)], cwd=ROOT, env=environ, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    log.write_bytes(done.stdout)
+    return Ran(done.returncode, done.stdout.decode(errors="replace"), time.monotonic() - begun)
 
 
 # --- all of them --------------------------------------------------------------------------------
