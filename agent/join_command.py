@@ -8,7 +8,7 @@ import argparse
 import contextlib
 import os
 import sys
-import time
+from time import sleep as pause
 
 from agent import config, control, join, names, proof, sharing, status, swarm_file
 from agent.config import Config, ConfigError
@@ -145,7 +145,7 @@ def _patiently(
                 if not waits:
                     print("An operator must approve: waiting (Ctrl-C ends it).", flush=True)
                 waits = True
-            time.sleep(ASK_AGAIN_S)
+            pause(ASK_AGAIN_S)
     except KeyboardInterrupt:
         print("\nThe same line goes on from here.")
         raise

@@ -7,6 +7,7 @@ import os
 import pty
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ class TestByLine:
         capsys: pytest.CaptureFixture[str],
     ) -> None:
         slept: list[float] = []
-        monkeypatch.setattr(join_command.time, "sleep", slept.append)
+        monkeypatch.setattr(join_command, "pause", slept.append)
         answers: list[Any] = [
             (202, {"waiting": "an operator must approve"}),
             None,
@@ -124,7 +125,7 @@ class TestByLine:
         def interrupt(_: float) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(join_command.time, "sleep", interrupt)
+        monkeypatch.setattr(join_command, "pause", interrupt)
         page.answer = lambda _: (202, {})
         assert box.join(page.line(), "--yes") == 130
         assert box.files == ["agent.swarm.joining"]
@@ -245,7 +246,7 @@ class TestByLine:
         monkeypatch.setattr(pinned, "EXCHANGE_S", 0.3)
 
         def dawdle(_: object) -> None:
-            join_command.time.sleep(1)
+            time.sleep(1)
 
         page.answer = dawdle
         assert box.join(page.line(), "--yes") == 1
