@@ -9,6 +9,7 @@ import contextlib
 import difflib
 import os
 import secrets
+import shutil
 import tomllib
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -58,8 +59,8 @@ class Authority:
         self.folder = folder
         with _told():
             self.certificate_pem = (folder / _CERTIFICATE).read_text()
+            self._certificate = x509.load_pem_x509_certificate(self.certificate_pem.encode())
             facts = tomllib.loads((folder / _SWARM).read_text())
-        self._certificate = x509.load_pem_x509_certificate(self.certificate_pem.encode())
         self.brokers: tuple[str, ...] = _texts(facts, "brokers")
         self.page: str | None = next(iter(_texts(facts, "page")), None)
 
@@ -80,16 +81,12 @@ class Authority:
             if folder.exists() and any(folder.iterdir()):
                 raise CaError(f"{folder} is not empty, and nothing in it is written over")
             new = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
-            ca_files.make_folder(new)
-            ends = now + timedelta(days=_CA_DAYS)
-            signer = ca_x509.Signer.new(f"swarm {hosts[0]}", _serial(now), now, ends)
-            ca_files.write(new / _KEY, signer.key_pem, ca_files.SECRET)
-            ca_files.write(new / _CRL, ca_x509.pem(signer.crl({}, now - ca_x509.EARLY)))
-            ca_files.write(new / _SWARM, _swarm_toml(hosts[0]))
-            ca_files.write(new / _CERTIFICATE, ca_x509.pem(signer.certificate))
-            for name in (_ISSUED, "invites", "out"):
-                ca_files.make_folder(new / name)
-            os.rename(new, folder)
+            try:
+                _lay_out(new, hosts[0], now)
+                os.rename(new, folder)
+            except BaseException:
+                shutil.rmtree(new, ignore_errors=True)
+                raise
             ca_files.sync(folder.parent)
         return cls(folder)
 
@@ -182,6 +179,19 @@ def requested_key(name: str, csr_pem: str) -> ec.EllipticCurvePublicKey:
     if not ca_x509.is_p256(key):
         raise CaError(f"{name}: only keys on the curve P-256 are certified")
     return key
+
+
+def _lay_out(folder: Path, host: str, now: datetime) -> None:
+    """All that an authority begins with."""
+    ca_files.make_folder(folder)
+    ends = now + timedelta(days=_CA_DAYS)
+    signer = ca_x509.Signer.new(f"swarm {host}", _serial(now), now, ends)
+    ca_files.write(folder / _KEY, signer.key_pem, ca_files.SECRET)
+    ca_files.write(folder / _CRL, ca_x509.pem(signer.crl({}, now - ca_x509.EARLY)))
+    ca_files.write(folder / _SWARM, _swarm_toml(host))
+    ca_files.write(folder / _CERTIFICATE, ca_x509.pem(signer.certificate))
+    for name in (_ISSUED, "invites", "out"):
+        ca_files.make_folder(folder / name)
 
 
 def role_of(name: str) -> Role:
