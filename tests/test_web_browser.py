@@ -19,7 +19,15 @@ from indexer.desk import Live
 from indexer.store import Store
 from tests import needs
 from tests.servers import free_port, wait_for
-from tests.web_house import OUTAGE, YOU, DeskWithLoop, empty_store, filled_store, wall_ms
+from tests.web_house import (
+    OUTAGE,
+    YOU,
+    DeskWithLoop,
+    asked_to_join,
+    empty_store,
+    filled_store,
+    wall_ms,
+)
 
 pytestmark = pytest.mark.flaky(reruns=2)  # a browser on a loaded machine
 
@@ -35,6 +43,7 @@ VIEWS = {
     "agents": "/agents",
     "agent": f"/agents/{YOU}",
     "lists": "/lists",
+    "joining": "/joining",
 }
 
 
@@ -46,8 +55,9 @@ class House(NamedTuple):
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    store = filled_store(tmp_path_factory.mktemp("browser"))
-    desk = DeskWithLoop(store)
+    folder = tmp_path_factory.mktemp("browser")
+    store = filled_store(folder)
+    desk = DeskWithLoop(store, ca_folder=str(asked_to_join(folder / "ca")))
     server, thread, url = serve(store, desk)
     yield House(url, desk, store)
     server.should_exit = True
@@ -307,3 +317,12 @@ def test_failures_are_drawn_and_an_indexer_that_is_gone_dims_the_answer(
         server.should_exit = True
         thread.join(20)
         store.close()
+
+
+def test_an_operator_lets_a_box_in_by_one_click(opened: Any) -> None:
+    page, wrongs = opened("/joining")
+    expect(page.locator("h1")).to_have_text("2 boxes to approve")
+    page.get_by_role("button", name="Approve box-1").click()
+    expect(page.locator("h1")).to_have_text("1 box to approve")
+    expect(page.get_by_role("row", name="box-1")).to_contain_text("approved")
+    assert wrongs == []

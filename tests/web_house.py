@@ -2,12 +2,16 @@
 
 import time
 import warnings
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from agent import csr, p256
 from bench import simulate
 from indexer import lists
+from indexer.ca import Authority
 from indexer.desk import BrokerState, Change, ChangeList, Desk, Health, Live, LookAt
+from indexer.invites import Invites, Told
 from indexer.store import AgentRecord, Store
 from indexer.stores import open_store
 
@@ -77,3 +81,15 @@ def filled_store(folder: Path, hours: float = 2.5, scale: float = 4.0) -> Store:
     store.put_watch(now_ms - 7_200_000, "watch", " ".join(targets[:-1]), "MQTT")
     store.put_watch(now_ms - 3_600_000, "watch", " ".join(targets), "somebody on this machine")
     return store
+
+
+def asked_to_join(folder: Path) -> Path:
+    """An authority whose operator is to look at two boxes, and has invited a third."""
+    now_s = int(time.time())
+    invites = Invites(Authority.make(folder, ["swarm.example"], datetime.now(UTC)))
+    for name in ("box-1", "box-2"):
+        token = invites.make(name, now_s, approve=True, place="Lyon", isp="Orange")
+        request = csr.request_pem(p256.generate(), name)
+        invites.ask(token, Told(name, request, "2001:db8:1234:5678:9abc:def0:1234:5678"), now_s)
+    invites.make("box-3", now_s)
+    return folder
