@@ -6,37 +6,40 @@ nobody can configure it.
 """
 
 import argparse
-import math
 import os
-import ssl
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_network
 from typing import Any
 
-from agent import swarm_file, wire
-from agent.dial import Broker, BrokerError, authorities, parse_broker
+from agent import swarm_file
+from agent.dial import Broker
 from agent.linkguess import TYPES
+from agent.settings import ConfigError as ConfigError  # whoever reads a Config catches it
+from agent.settings import (
+    brokers_of,
+    check_tls,
+    choice_of,
+    devices_of,
+    file_of,
+    name_of,
+    networks_of,
+    number_of,
+    path_of,
+    size_of,
+    text_of,
+    words_of,
+)
 from agent.swarm_file import SwarmFileError
 from agent.targets import Network
 
 STATE_FOLDER = "/var/lib/swarming"
 JOURNAL = "journal.db"
 MAX_FLUSH_S = 3600.0
-MAX_TEXT = 64
 MIN_BUDGET_BYTES = 1_000_000
 LOG_LEVELS = ("debug", "info", "warning", "error")
 MQTT_VERSIONS = ("auto", "5", "3.1.1", "3.1")
 PAGES = ("modem", "router", "none")
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 _FOLDER_OF_FILES = ("journal", "swarm", "ca", "cert", "key")
-
-
-class ConfigError(Exception):
-    """One line that says which setting is wrong, and how."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))  # a file's name may be anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +171,7 @@ def swarm_path(flags: argparse.Namespace, environ: Mapping[str, str] | None = No
     """Where this box's .swarm file is, or would be."""
     environ = os.environ if environ is None else environ
     settings, _ = _gathered(flags, environ)
-    return _path(settings, "swarm") or swarm_file.default_path(environ)
+    return path_of(settings, "swarm") or swarm_file.default_path(environ)
 
 
 def _gathered(
@@ -195,7 +198,7 @@ def _with_swarm(
     Where the owner names another certificate, it is for another authority and another name: of the
     file, only brokers, place and ISP count.
     """
-    path = _path(settings, "swarm") or swarm_file.default_path(environ)
+    path = path_of(settings, "swarm") or swarm_file.default_path(environ)
     settings["swarm"] = None
     if named is None and not os.path.exists(path):
         return settings
@@ -250,33 +253,33 @@ def _from_file(path: str) -> dict[str, Any]:
 
 
 def _checked(settings: Mapping[str, Any], file: str | None, environ: Mapping[str, str]) -> Config:
-    ca, cert, key = (_file(settings, name) for name in ("ca", "cert", "key"))
+    ca, cert, key = (file_of(settings, name) for name in ("ca", "cert", "key"))
     if key is not None and cert is None:
         raise ConfigError("key: there is a key, but no cert")
-    _check_tls(ca, cert, key)
-    words = _words(settings, "targets")
+    check_tls(ca, cert, key)
+    words = words_of(settings, "targets")
     return Config(
-        brokers=_brokers(_words(settings, "brokers"), tls=ca is not None or cert is not None),
-        name=_name(settings),
-        journal=_path(settings, "journal") or default_journal(environ),
+        brokers=brokers_of(words_of(settings, "brokers"), tls=ca is not None or cert is not None),
+        name=name_of(settings),
+        journal=path_of(settings, "journal") or default_journal(environ),
         swarm=settings["swarm"],
         targets=" ".join(words) if words else None,
         ca=ca,
         cert=cert,
         key=key,
-        place=_text(settings, "place"),
-        isp=_text(settings, "isp"),
-        link=_choice(settings, "link", TYPES),
-        at=_devices(settings, "at"),
-        pages=_choice(settings, "pages", PAGES) or "modem",
-        allow_private=_networks(settings, "allow-private"),
-        deny=_networks(settings, "deny"),
-        flush_s=_number(settings, "flush", 0.0, MAX_FLUSH_S),
-        mqtt=_choice(settings, "mqtt", MQTT_VERSIONS) or "auto",
-        budget_bytes=_size(settings, "budget", MIN_BUDGET_BYTES),
-        log_level=_choice(settings, "log-level", LOG_LEVELS) or "info",
-        max_rows=int(_number(settings, "max-rows", 1000, 10**9)),
-        max_bytes=_size(settings, "max-bytes", 10**6) or 0,
+        place=text_of(settings, "place"),
+        isp=text_of(settings, "isp"),
+        link=choice_of(settings, "link", TYPES),
+        at=devices_of(settings, "at"),
+        pages=choice_of(settings, "pages", PAGES) or "modem",
+        allow_private=networks_of(settings, "allow-private"),
+        deny=networks_of(settings, "deny"),
+        flush_s=number_of(settings, "flush", 0.0, MAX_FLUSH_S),
+        mqtt=choice_of(settings, "mqtt", MQTT_VERSIONS) or "auto",
+        budget_bytes=size_of(settings, "budget", MIN_BUDGET_BYTES),
+        log_level=choice_of(settings, "log-level", LOG_LEVELS) or "info",
+        max_rows=int(number_of(settings, "max-rows", 1000, 10**9)),
+        max_bytes=size_of(settings, "max-bytes", 10**6) or 0,
         file=file,
     )
 
@@ -287,143 +290,3 @@ def default_journal(environ: Mapping[str, str]) -> str:
         return os.path.join(STATE_FOLDER, JOURNAL)
     home = environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return os.path.join(home, "swarming", JOURNAL)
-
-
-def _words(settings: Mapping[str, Any], name: str) -> list[str]:
-    value = settings.get(name, [])
-    parts = value if isinstance(value, list) else [value]
-    if not all(isinstance(part, str) for part in parts):
-        raise ConfigError(f"{name}: must be text or a list of texts, not {value!r}")
-    return [word for part in parts for word in part.split()]
-
-
-def _devices(settings: Mapping[str, Any], name: str) -> tuple[str, ...]:
-    words = _words(settings, name)
-    for word in words:
-        if not word.startswith("/dev/") or not word.isprintable():
-            raise ConfigError(f"{name}: {word!r} must be a device such as /dev/ttyUSB2")
-    return tuple(dict.fromkeys(words))
-
-
-def _text(settings: Mapping[str, Any], name: str, limit: int = MAX_TEXT) -> str | None:
-    value = settings.get(name)
-    if value is None:
-        return None
-    if not isinstance(value, str):
-        raise ConfigError(f"{name}: must be text, not {value!r}")
-    value = value.strip()
-    if len(value) > limit or not value.isprintable():
-        raise ConfigError(f"{name}: must be at most {limit} printable characters")
-    return value or None
-
-
-def _choice(settings: Mapping[str, Any], name: str, choices: Sequence[str]) -> str | None:
-    value = _text(settings, name)
-    if value is not None and value not in choices:
-        raise ConfigError(f"{name}: {value!r} is none of {' '.join(choices)}")
-    return value
-
-
-def _name(settings: Mapping[str, Any]) -> str | None:
-    name = _text(settings, "name", limit=1000)
-    if name is None:
-        return None
-    return agent_name(name, "name")
-
-
-def agent_name(name: str, what: str) -> str:
-    """The name, if an agent may have it."""
-    if not wire.is_name(name):
-        raise ConfigError(f"{what}: {name!r} must be 1 to 64 letters, digits, '.', '_' or '-'")
-    if name.startswith("indexer-"):
-        raise ConfigError(f"{what}: {name!r}: names that begin with 'indexer-' belong to indexers")
-    return name
-
-
-def _path(settings: Mapping[str, Any], name: str) -> str | None:
-    path = _text(settings, name, limit=4096)
-    return None if path is None else os.path.expanduser(path)
-
-
-def _file(settings: Mapping[str, Any], name: str) -> str | None:
-    path = _path(settings, name)
-    if path is None:
-        return None
-    try:
-        with open(path, "rb") as file:
-            if not file.read(1):
-                raise ConfigError(f"{name}: {path} is empty")
-    except OSError as error:
-        raise ConfigError(f"{name}: {path}: {error.strerror}") from error
-    return path
-
-
-def _check_tls(ca: str | None, cert: str | None, key: str | None) -> None:
-    """Said at the start, not at the first broker; and nobody is asked for a passphrase."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    try:
-        if ca is not None and ca == cert:
-            context.load_verify_locations(cadata=authorities(ca))
-        elif ca is not None:
-            context.load_verify_locations(ca)
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise ConfigError(f"ca: {ca}: no certificates in PEM") from error
-    try:
-        if cert is not None:
-            context.load_cert_chain(cert, key, password="")
-    except (ssl.SSLError, OSError) as error:
-        raise ConfigError(f"cert: {cert}: no certificate in PEM with its private key") from error
-
-
-def _number(settings: Mapping[str, Any], name: str, low: float, high: float) -> float:
-    value = settings[name]
-    try:
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise ValueError
-        number = float(value)
-    except ValueError:
-        raise ConfigError(f"{name}: must be a number, not {value!r}") from None
-    if not (math.isfinite(number) and low <= number <= high):
-        raise ConfigError(f"{name}: must be between {low:g} and {high:g}")
-    return number
-
-
-def _size(settings: Mapping[str, Any], name: str, low: int) -> int | None:
-    """500MB, 1.5 GiB or plain bytes."""
-    value = settings.get(name)
-    if value is None:
-        return None
-    text = str(value).strip().lower().removesuffix("b")
-    digits = text.rstrip("kmgi ")
-    unit = _UNITS.get(text[len(digits) :].strip())
-    try:
-        number = float(digits)
-    except ValueError:
-        number = math.nan
-    if isinstance(value, bool) or unit is None or not math.isfinite(number):
-        raise ConfigError(f"{name}: must be a size such as 500MB, not {value!r}")
-    if not low <= number * unit <= 2**50:
-        raise ConfigError(f"{name}: must be at least {low} bytes")
-    return int(number * unit)
-
-
-def _networks(settings: Mapping[str, Any], name: str) -> tuple[Network, ...]:
-    networks = []
-    for word in (word for part in _words(settings, name) for word in part.split(",") if word):
-        try:
-            networks.append(ip_network(word))
-        except ValueError as error:
-            raise ConfigError(f"{name}: {error}") from error
-    return tuple(networks)
-
-
-def _brokers(words: Sequence[str], tls: bool) -> tuple[Broker, ...]:
-    brokers = []
-    for word in words:
-        try:
-            broker = parse_broker(word, tls)
-        except BrokerError as error:
-            raise ConfigError(f"broker {word!r}: {error}") from error
-        if broker not in brokers:
-            brokers.append(broker)
-    return tuple(brokers)

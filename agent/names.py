@@ -9,7 +9,8 @@ import secrets
 from collections.abc import Callable
 
 from agent.certificate import common_name
-from agent.config import Config, ConfigError, agent_name
+from agent.config import Config, ConfigError
+from agent.settings import agent_name
 
 FILE = "name"
 
