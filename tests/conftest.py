@@ -24,6 +24,26 @@ settings.register_profile(
 )
 settings.load_profile("swarming")
 
+ENGINES = {"tests.engine", "tests.engines", "tests.elastic_faults", "tests.elastic_load"}
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Of several processes (`make test JOBS=2`) one has all that wants an engine, which takes half
+    a minute to start, and begins with it; of the rest, a file stays together."""
+    if not config.pluginmanager.hasplugin("dsession") and not hasattr(config, "workerinput"):
+        return
+    for item in items:
+        group = "engines" if _wants_an_engine(item) else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: not _wants_an_engine(item))
+
+
+def _wants_an_engine(item: pytest.Item) -> bool:
+    module = getattr(item, "module", None)
+    names = {getattr(value, "__module__", None) for value in vars(module).values()}
+    names |= {getattr(value, "__name__", None) for value in vars(module).values()}
+    return bool(names & ENGINES)
+
 
 @pytest.fixture
 def mosquitto(tmp_path: Path) -> Iterator[Callable[..., servers.Server]]:
