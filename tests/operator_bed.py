@@ -14,12 +14,13 @@ import signal
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from agent.connection import Credentials
+from agent.connection import Connection, Credentials, parse_broker
+from agent.mqtt_events import Closed, Opened, Refused
 from indexer import cli
 from indexer.ca import Authority, Role
 from indexer.ca_x509 import new_key, pem, private_pem
 from tests import mosquittos
-from tests.servers import Server
+from tests.servers import Server, wait_for
 
 SHIPPED = Path(__file__).resolve().parents[1] / "packaging" / "mosquitto"
 # What Debian's package has in its own mosquitto.conf, as far as it says anything.
@@ -94,9 +95,6 @@ class Operator:
         path = str(self.swarm_file(name))
         return Credentials(path, path, path)
 
-    def expired(self, name: str) -> Credentials:
-        return self.signed(self.authority, name, ended=True)
-
     def signed(
         self, authority: Authority, name: str, role: Role = "agent", ended: bool = False
     ) -> Credentials:
@@ -108,6 +106,30 @@ class Operator:
         path = self.etc / f"{name}-{made.serial_number:x}.pem"
         path.write_text(pem(made) + private_pem(key))
         return Credentials(self._ca, str(path), str(path))
+
+    def lets_in(self, credentials: Credentials, version: str = "5") -> bool:
+        """Whether the broker takes it for one of the swarm, now."""
+        connection = self.opened(credentials, version)
+        if connection is not None:
+            connection.close()
+        return connection is not None
+
+    def opened(
+        self,
+        credentials: Credentials,
+        version: str = "5",
+        will: tuple[str, bytes] | None = None,
+    ) -> Connection | None:
+        """A connection with these; None: it was not let in, and nothing came of it."""
+        events: list[object] = []
+        connection = Connection(
+            parse_broker(self.broker), "somebody", post=events.append, version=version,
+            credentials=credentials, will=will,
+        )  # fmt: skip
+        connection.open()
+        ends = (Opened, Refused, Closed)
+        wait_for(lambda: any(isinstance(one, ends) for one in events), what="an answer")
+        return connection if isinstance(events[0], Opened) else None
 
     @property
     def _ca(self) -> str:

@@ -18,7 +18,6 @@ import pytest
 
 from agent import drain, wire
 from agent.connection import Connection, Credentials, parse_broker
-from agent.mqtt_events import Closed, Opened, Refused
 from indexer.ca import Authority
 from indexer.ca_x509 import Signer, pem
 from tests import agent_bed, mosquittos
@@ -145,7 +144,7 @@ def test_the_last_will_of_one_is_not_that_of_another(
 ) -> None:
     with client(WATCHER, "rip/#") as watcher:
         theirs = ("rip/agent/box-b", mark)
-        opened = _opened(operator, operator.member("box-a"), version, theirs)
+        opened = operator.opened(operator.member("box-a"), version, theirs)
         if opened is not None:  # let in, and not believed
             opened.close(disconnect=False)
         agent = client("box-a", version=version, will=(wire.rip_topic("box-a"), mark))
@@ -197,8 +196,8 @@ def test_a_certificate_that_is_not_good_opens_nothing(
     which: str, version: str, operator: Operator, tmp_path: Path
 ) -> None:
     good = operator.member("box-c")
-    assert _opened(operator, good, version) is not None
-    assert _opened(operator, _bad(operator, which, "box-c", tmp_path), version) is None
+    assert operator.lets_in(good, version)
+    assert not operator.lets_in(_bad(operator, which, "box-c", tmp_path), version)
 
 
 # --- the agent itself ---------------------------------------------------------------------------
@@ -291,28 +290,6 @@ def _marked(client: Client, mark: bytes) -> list[str]:
     """The topics on which it heard the mark."""
     client.look()
     return [topic for topic, payload, _ in client.messages if payload == mark]
-
-
-def _opened(
-    operator: Operator,
-    credentials: Credentials,
-    version: str,
-    will: tuple[str, bytes] | None = None,
-) -> Connection | None:
-    """A connection that was let in; None: it was not, and nothing came of it."""
-    events: list[object] = []
-    connection = Connection(
-        parse_broker(operator.broker), "box-c", post=events.append, version=version,
-        credentials=credentials, will=will,
-    )  # fmt: skip
-    connection.open()
-    ends = (Opened, Refused, Closed)
-    wait_for(lambda: any(isinstance(one, ends) for one in events), what="an answer")
-    if isinstance(events[0], Opened):
-        if will is None:
-            connection.close()
-        return connection
-    return None
 
 
 def _bad(operator: Operator, which: str, name: str, folder: Path) -> Credentials:
