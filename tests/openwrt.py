@@ -125,7 +125,8 @@ def entering(root: Path, script: str, size: str = "64m", before: str = "") -> Se
     words = {"root": str(root), "into": str(into), "script": script}
     quoted = {name: shlex.quote(word) for name, word in words.items()}
     whole = _ENTER.format(size=size, before=f"ROOT={quoted['into']}\n{before}", **quoted)
-    return ["unshare", "--mount", "--net", "--", "sh", "-ec", whole]
+    own = ["--mount", "--net", "--pid", "--fork", "--kill-child"]
+    return ["unshare", *own, "--", "sh", "-ec", whole]
 
 
 def run_in(root: Path, script: str, size: str = "64m", before: str = "") -> str:

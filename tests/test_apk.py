@@ -5,15 +5,17 @@ from __future__ import annotations
 import _imp
 import hashlib
 import os
+import re
 import shutil
 import struct
+import subprocess
 import zlib
 from pathlib import Path
 
 import pytest
 
 from agent import VERSION
-from tests import openwrt
+from tests import openwrt, openwrt_python, pythons
 from tests.package_readers import Read, read_apk
 
 MAGIC_3_13 = 3571
@@ -160,3 +162,19 @@ def test_apk_itself_installs_upgrades_and_removes_it(folder: Path, tmp_path: Pat
         "journal.db",
         "swarming",
     ]
+
+
+def test_its_tree_runs_on_python_3_13_from_the_bytecode(agent: Read, tmp_path: Path) -> None:
+    agent.unpack(tmp_path)
+    launch = tmp_path / "usr" / "lib" / "swarming" / "launch.py"
+    ran = subprocess.run(
+        [str(pythons.python_3_13()), "-B", "-v", str(launch), "run", "--help"],
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(openwrt_python.feed())},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == 0 and "--journal FILE" in ran.stdout
+    loaded = re.findall(r"code object from '?([^'\n]*/swarming/agent/[^'\n]*)", ran.stderr)
+    assert len(loaded) > 5
+    assert all(path.endswith(".cpython-313.pyc") for path in loaded)

@@ -14,8 +14,10 @@ option() {
 }
 
 list() {
-	eval "uci_count_${uci_section}_$1=\$((uci_count_${uci_section}_$1 + 1))"
-	eval "uci_item_${uci_section}_$1_\$((uci_count_${uci_section}_$1))=\$2"
+	local uci_at
+	eval "uci_at=\$((uci_count_${uci_section}_$1 + 1))"
+	eval "uci_count_${uci_section}_$1=$uci_at"
+	eval "uci_item_${uci_section}_$1_$uci_at=\$2"
 	eval "uci_${uci_section}_$1=\"\${uci_${uci_section}_$1:+\$uci_${uci_section}_$1 }\$2\""
 }
 
