@@ -131,6 +131,7 @@ class House:
         command = [sys.executable, "-m", "agent.cli", "run", self.broker]
         command += ["--journal", str(self.folder / "journal.db")]
         command += ["--allow-private", f"{OWN_LOOPBACK}/32", "--place", "this machine"]
+        command += ["--swarm", os.devnull]  # though this machine may have joined a swarm
         command += self._version()
         self.start("agent", command, lambda: True)
 
