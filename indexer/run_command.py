@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from agent import log_lines
+from agent.notify import Notifier
 from indexer import config
 from indexer.flags import COMMANDS
 from indexer.page import Page, bind
@@ -29,9 +31,7 @@ log = logging.getLogger("swarming.indexer")
 def run(flags: argparse.Namespace) -> int:
     """0 after a stop that was asked for."""
     settings = config.from_flags(flags)
-    logging.basicConfig(
-        format="%(asctime)s %(levelname)s %(message)s", level=settings.log_level.upper()
-    )
+    log_lines.begin(settings.log_level, "%(asctime)s %(levelname)s %(message)s")
     asking = threading.Thread(
         target=doubt, args=([broker.host for broker in settings.brokers],), daemon=True
     )
@@ -89,8 +89,9 @@ def begun(settings: config.Config) -> tuple[Store, Indexer]:
 
 
 def patiently(work: Callable[[], T]) -> T:
-    """Its answer; a store that is down is waited for."""
+    """Its answer; a store that is down is waited for, which is no reason to start anew."""
     told = ""
+    supervisor = Notifier()
     while True:
         try:
             return work()
@@ -98,4 +99,7 @@ def patiently(work: Callable[[], T]) -> T:
             if str(error) != told:
                 told = str(error)
                 log.error("the store takes nothing: %s; waiting for it", told)
+                supervisor.ready()
+                supervisor.status(f"waiting for the store: {told}")
+            supervisor.alive()
             time.sleep(_STORE_RETRY_S)

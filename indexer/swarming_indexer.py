@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from agent import wire
 from agent.connection import Closed, Crashed, Opened, Received, Refused, Subscribed
+from agent.notify import Notifier
 from indexer import share
 from indexer.aside import Ended
 from indexer.chores import Chores
@@ -93,6 +94,7 @@ class Indexer:
             self.leavers,
             self.events.put,
         )
+        self._supervisor = Notifier()
         self._announced_s = 0.0  # monotonic: a clock set back must not silence us
         self._laid_s = 0.0
         self._stopping = False
@@ -103,8 +105,11 @@ class Indexer:
         """Until Stop comes; the exit code."""
         self._announce(wall_ms())
         self._guarded(lambda: self.desk.lay_lists(self.lists.own()))
+        self._supervisor.ready()
         while not self._stopping:
+            self._supervisor.alive()
             self.turn()
+        self._supervisor.stopping()
         self._goodbye()
         return 0
 
@@ -129,10 +134,13 @@ class Indexer:
         if now_s - self._laid_s >= TURN_S:
             self._laid_s = now_s
             self._bound_waiting(now_s, now_ms)
-            self.desk.lay(self._health(now_s, now_ms), self.switchboard.states(now_s), now_ms)
+            health = self._health(now_s, now_ms)
+            self.desk.lay(health, self.switchboard.states(now_s), now_ms)
+            self._supervisor.status(_in_a_line(health.facts))
 
     def _wake_s(self, now_s: float) -> float:
         dues: list[float | None] = [TURN_S, self.switchboard.due_s(now_s)]
+        dues.append(self._supervisor.longest_sleep_s)
         if self.patience.down is None:
             dues += [self.intake.due_s(now_s), self.chores.due_s(now_s, wall_ms())]
         elif not self.intake.waits:
@@ -351,6 +359,16 @@ class Indexer:
         while self.switchboard.waiting() and time.monotonic() < end_s:
             time.sleep(0.01)
         self.switchboard.end()
+
+
+def _in_a_line(facts: dict[str, Any]) -> str:
+    """For `systemctl status`."""
+    brokers = facts["brokers"]
+    connected = sum(one["connected"] for one in brokers)
+    return (
+        f"{connected} of {len(brokers)} brokers, {facts['agents_here']} agents here, "
+        f"store: {facts['store']}"
+    )
 
 
 def _busy(reason: str) -> Busy:
