@@ -72,6 +72,7 @@ def indexer(release: Release) -> Deb:
     unit = "swarming-indexer.service"
     tree.copy(SYSTEMD / unit, f"usr/lib/systemd/system/{unit}")
     tree.copy(SYSTEMD / "swarming-indexer.sysusers", "usr/lib/sysusers.d/swarming-indexer.conf")
+    tree.copy(ROOT / "packaging" / "mosquitto", "usr/share/swarming-indexer/mosquitto")
     tree.folder("etc/swarming/keys", 0o700)
     return _deb(tree, "indexer", home, release)
 
