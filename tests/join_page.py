@@ -20,6 +20,13 @@ TOKEN = "abcdefghijklmnopqrstuvwx27"
 Answer = tuple[int, Any] | bytes | None  # status and JSON, raw bytes, or the line goes dead
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        """A box that goes away is no news."""
+
+
 class JoinPage:
     """Answers as ``answer`` says; remembers what was asked. Use it in a ``with``."""
 
@@ -37,8 +44,7 @@ class JoinPage:
         ).hexdigest()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(cert, key)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), self._handler())
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.port = self._server.server_address[1]
 
