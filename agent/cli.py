@@ -138,6 +138,12 @@ def resume(options: argparse.Namespace) -> int:
     return _steer(options, control.Control(paused=False))
 
 
+def examine(options: argparse.Namespace) -> int:
+    from agent import doctor
+
+    return doctor.run(options, config.load(options))
+
+
 def leave(options: argparse.Namespace) -> int:
     from agent import leave as leaving  # with its connections
 
@@ -196,6 +202,7 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
     "journal": (show_journal, "what the journal holds; safe while the agent runs"),
     "link": (show_link, "what link this box is on, and why"),
     "join": (join, "join a swarm, by its operator's line or file; shows what will be shared, asks"),
+    "doctor": (examine, "what is well, what is not, and what to do about it"),
     "pause": (pause, "probe nothing until resume; what is kept is still published"),
     "resume": (resume, "probe again"),
     "leave": (leave, "tell the swarm goodbye for good, then remove what ties this box to it"),

@@ -7,12 +7,13 @@ nothing behind. All of it blocks, for a bounded time: for a command, not for the
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from agent import connection
 from agent.connection import Broker, Connection, Credentials
 
+K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
 _SPARE_S = 4.0
 
@@ -108,40 +109,40 @@ def visit(broker: Broker, what: str, who: Member, within_s: float) -> Talk | con
     return refused
 
 
-class Answer(NamedTuple, Generic[T]):
-    broker: Broker
+class Answer(NamedTuple, Generic[K, T]):
+    asked: K
     what: T
 
 
 def everywhere(
-    brokers: Sequence[Broker], do: Callable[[Broker], T], otherwise: T, within_s: float
-) -> Iterator[Answer[T]]:
-    """What ``do`` gives at each broker, in their order; all begin at once, and where it has not
-    ended in time, it is left behind and the answer is ``otherwise``."""
+    asked: Sequence[K], do: Callable[[K], T], otherwise: T, within_s: float
+) -> Iterator[Answer[K, T]]:
+    """What ``do`` gives for each, in their order. All begin now, at once; where it has not ended
+    in time, it is left behind and the answer is ``otherwise``."""
     by_s = time.monotonic() + within_s
-    answers: dict[Broker, queue.SimpleQueue[T | Exception]] = {}
-    for broker in brokers:
-        answers[broker] = queue.SimpleQueue()
-        threading.Thread(
-            target=_carry, args=(do, broker, answers[broker]), name=f"errand {broker}", daemon=True
-        ).start()
-    for broker, answer in answers.items():
-        try:
-            found = answer.get(timeout=max(0.0, by_s - time.monotonic()))
-        except queue.Empty:
-            found = otherwise
-        if isinstance(found, Exception):
-            raise found
-        yield Answer(broker, found)
+    answers: dict[K, queue.SimpleQueue[T | Exception]] = {}
+    for one in asked:
+        answers[one] = queue.SimpleQueue()
+        carry = (do, one, answers[one])
+        threading.Thread(target=_carry, args=carry, name=f"errand {one}", daemon=True).start()
+    return (Answer(one, _awaited(answer, otherwise, by_s)) for one, answer in answers.items())
 
 
-def _carry(
-    do: Callable[[Broker], T], broker: Broker, answer: "queue.SimpleQueue[T | Exception]"
-) -> None:
+def _carry(do: Callable[[K], T], one: K, answer: "queue.SimpleQueue[T | Exception]") -> None:
     try:
-        answer.put(do(broker))
+        answer.put(do(one))
     except Exception as error:  # carried to the thread that asked, raised there
         answer.put(error)
+
+
+def _awaited(answer: "queue.SimpleQueue[T | Exception]", otherwise: T, by_s: float) -> T:
+    try:
+        found = answer.get(timeout=max(0.0, by_s - time.monotonic()))
+    except queue.Empty:
+        return otherwise
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
 def _is_about_version(refused: connection.Refused) -> bool:

@@ -7,8 +7,8 @@ from typing import Any
 from agent import certificate
 
 WARN_DAYS = 30
-_DAY_MS = 86_400_000
-_MOST_BYTES = 64 * 1024
+DAY_MS = 86_400_000
+MOST_BYTES = 64 * 1024
 
 log = logging.getLogger("swarming")
 
@@ -30,7 +30,7 @@ class Expiry:
         ends = certificate.day(self._ends_ms)
         if wall_ms is None:
             return {"ends": ends}
-        days_left = (self._ends_ms - wall_ms) // _DAY_MS
+        days_left = (self._ends_ms - wall_ms) // DAY_MS
         self._warn(ends, days_left)
         return {"ends": ends, "days_left": days_left}
 
@@ -43,7 +43,7 @@ class Expiry:
             if seen == self._seen:
                 return
             with open(self._path, encoding="ascii", errors="replace") as file:
-                self._ends_ms = certificate.ends_ms(file.read(_MOST_BYTES))
+                self._ends_ms = certificate.ends_ms(file.read(MOST_BYTES))
         except OSError:
             return  # it is being replaced, or gone; the connection will say so
         self._seen, self._warned = seen, ""

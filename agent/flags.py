@@ -46,6 +46,11 @@ def _pause(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _doctor(command: argparse.ArgumentParser) -> None:
+    config.add_brokers(command)
+    command.add_argument("--json", action="store_true", help="one JSON object")
+
+
 def _leave(command: argparse.ArgumentParser) -> None:
     config.add_brokers(command)
     add = command.add_argument
@@ -72,6 +77,7 @@ _OPTIONS_OF: dict[str, tuple[str, ...] | None] = {
     "once": ("link", "at", "pages", "allow-private", "deny"),
     "link": ("link", "at", "pages"),
     "join": ("journal", "swarm", "place", "isp"),
+    "doctor": None,
     "leave": ("journal", "swarm", "name", "ca", "cert", "key", "mqtt"),
 }
 _OWN: dict[str, Callable[[argparse.ArgumentParser], None]] = {
@@ -82,5 +88,6 @@ _OWN: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     "link": _link,
     "join": _join,
     "pause": _pause,
+    "doctor": _doctor,
     "leave": _leave,
 }

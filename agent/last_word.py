@@ -17,7 +17,7 @@ TOLD_WITHIN_S = 10.0
 
 def leave_at(
     brokers: Sequence[Broker], who: Member, facts: dict[str, Any]
-) -> Iterator[Answer[str]]:
+) -> Iterator[Answer[Broker, str]]:
     """At all of them at the same time: of each, in their order, "" or why it does not hold it."""
     late = "it has not answered in time"
     within_s = CONNECT_WITHIN_S + TOLD_WITHIN_S + 1

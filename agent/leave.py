@@ -160,9 +160,9 @@ def _tell(config: Config, leaving: Leaving, forget: str | None, trust: str) -> b
     who = Member(leaving.name, credentials, config.mqtt)
     others = [broker for broker in leaving.brokers if str(broker) not in told]
     for answer in last_word.leave_at(others, who, facts):
-        told += [] if answer.what else [str(answer.broker)]
+        told += [] if answer.what else [str(answer.asked)]
         if answer.what:
-            print(f"{answer.broker}: not told: {answer.what}", file=sys.stderr)
+            print(f"{answer.asked}: not told: {answer.what}", file=sys.stderr)
     for broker in told:
         print(f"{broker}: told")
     return bool(told)

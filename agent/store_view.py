@@ -72,6 +72,12 @@ class View:
                 bytes=self._tables.used_bytes(),
             )
 
+    @property
+    def epochs(self) -> frozenset[str]:
+        """The names of those that it still knows: what bears one of them is this agent's."""
+        with _said_plainly(self._path), self._tables.reading():
+            return frozenset(epoch.name for epoch in self._tables.epochs())
+
     def export(self, after_id: int = 0) -> Iterator[str]:
         """Every row as a line of JSON, oldest first; those that leave meanwhile may be missing."""
         while True:
