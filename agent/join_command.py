@@ -25,6 +25,7 @@ def run(options: argparse.Namespace) -> int:
     """0 once the box has joined; 1 when the page or the owner says no; ConfigError."""
     path = config.swarm_path(options)
     present = _present(options)
+    before = _membership(path)
     try:
         if options.invitation.startswith("https:"):
             joined = _by_line(options, path, present)
@@ -40,7 +41,9 @@ def run(options: argparse.Namespace) -> int:
         return FAILED
     print(f"Joined: {path}")
     _begin_anew(present.journal)
-    print(next_step(path, running=_woken(present.journal)))
+    after = _membership(path)
+    same = before and after and (before.name, before.brokers) == (after.name, after.brokers)
+    print(next_step(path, running=_woken(present.journal), same=bool(same)))
     return 0
 
 
@@ -82,6 +85,13 @@ def _present(options: argparse.Namespace) -> Config:
     return config.load(argparse.Namespace(**{**vars(options), "swarm": os.devnull}))
 
 
+def _membership(path: str) -> SwarmFile | None:
+    """What the box is a member of so far; None: of nothing that could be read."""
+    with contextlib.suppress(SwarmFileError):
+        return swarm_file.read(path)
+    return None
+
+
 def _agreed(options: argparse.Namespace, told: sharing.Joining, present: Config, path: str) -> bool:
     """What the owner says to it."""
     if present.cert is not None:
@@ -100,10 +110,8 @@ def _agreed(options: argparse.Namespace, told: sharing.Joining, present: Config,
 
 def _renamed(name: str, present: Config, path: str) -> str | None:
     """What becomes of results that were measured under another name."""
-    before = None
-    with contextlib.suppress(SwarmFileError):
-        before = getattr(swarm_file.read(path), "name", None)
-    before = before or names.known(present)
+    member = _membership(path)
+    before = member.name if member else names.known(present)
     waiting = _waiting(present.journal)
     if before in (None, name) or not waiting:
         return None
@@ -182,8 +190,8 @@ def _woken(journal: str) -> bool:
     return True
 
 
-def next_step(path: str, running: bool, root: str = "/") -> str:
-    """What is left to do on this system."""
+def next_step(path: str, running: bool, same: bool = False, root: str = "/") -> str:
+    """What is left to do on this system. ``same``: name and brokers are what they were."""
     if os.path.realpath(path) == swarm_file.SYSTEM_PATH:
         if os.path.exists(os.path.join(root, "etc/init.d/swarming")):
             return "Next: /etc/init.d/swarming enable; /etc/init.d/swarming restart"
@@ -191,6 +199,8 @@ def next_step(path: str, running: bool, root: str = "/") -> str:
         if any(map(os.path.exists, units)):
             return "Next: systemctl enable swarming-agent; systemctl restart swarming-agent"
     named = "" if path == swarm_file.default_path(os.environ) else f" --swarm {path}"
+    if running and same:
+        return "The agent that runs takes it, its certificate at the next connection."
     if running:
         return f"Next: end the agent that runs, and start it again: swarming-agent{named}"
     return f"Next: swarming-agent{named}"

@@ -390,8 +390,8 @@ def test_what_comes_next_is_this_systems_own_command(
         (tmp_path / file).touch()
     root = f"{tmp_path}/"
     monkeypatch.setattr(swarm_file, "default_path", lambda _: "/home/x/agent.swarm")
-    assert join_command.next_step(swarm_file.SYSTEM_PATH, False, root).endswith(said)
-    other = join_command.next_step("/home/x/agent.swarm", True, root)
+    assert join_command.next_step(swarm_file.SYSTEM_PATH, False, root=root).endswith(said)
+    other = join_command.next_step("/home/x/agent.swarm", True, root=root)
     assert other.endswith("start it again: swarming-agent")
 
 

@@ -133,6 +133,10 @@ def test_a_file_from_the_operator_is_all_that_a_box_needs(
     ):
         wait_for(lambda: server.stored("box-1"), 60, "results in the store")
         about = wait_for(lambda: of_itself(box), 30, "the agent to trust its clock")
+        again = ["join", file, "--swarm", swarm, "--journal", str(box.journal), "--yes"]
+        assert cli.main([*again, "--place", "Lyon"]) == 0
+        assert "The agent that runs takes it" in capsys.readouterr().out
+        wait_for(lambda: (of_itself(box) or {}).get("place") == "Lyon", 30, "its new place")
     assert (about["agent"], about["place"]) == ("box-1", "Paris")
     assert about["brokers"] == [operator.broker]
     assert about["certificate"]["days_left"] > 700
