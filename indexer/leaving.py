@@ -71,6 +71,18 @@ def wants_forgetting(facts: dict[str, Any]) -> bool:
     return has_left(facts) and facts.get("forget") is not None
 
 
+def is_older(facts: dict[str, Any], known: dict[str, Any]) -> bool:
+    """Whether these words of an agent were said before those that are known; when in doubt, not.
+
+    It says when it said something, or wanted to be forgotten, or at least since when it has run;
+    and of one run the last word is that it leaves.
+    """
+    said_ms, known_ms = _order_ms(facts), _order_ms(known)
+    if said_ms == known_ms:
+        return has_left(known) and not has_left(facts)
+    return said_ms < known_ms
+
+
 def left_names(records: Iterable[AgentRecord]) -> set[str]:
     return {record.agent for record in records if has_left(record.facts)}
 
@@ -86,10 +98,22 @@ def _asked_ms(facts: dict[str, Any], record: AgentRecord, now_ms: int) -> int | 
         return None
     clock = facts.get("clock")
     trust = clock.get("trust") if isinstance(clock, dict) else clock
-    try:
-        asked_ms = from_rfc3339(facts["forget"])
-    except WireError:
+    asked_ms = _time(facts, "forget")
+    if asked_ms is None:
         asked_ms = now_ms + 2 * FUTURE_MS
+    asked_ms = max(asked_ms, _time(facts, "time") or 0)
     if trust in _WRONG_CLOCKS or asked_ms > now_ms + FUTURE_MS:
         return record.seen_ms if has_left(record.facts) else None
     return asked_ms
+
+
+def _order_ms(facts: dict[str, Any]) -> int:
+    """0: it does not say."""
+    return next((at for word in ("time", "forget", "since") if (at := _time(facts, word))), 0)
+
+
+def _time(facts: dict[str, Any], word: str) -> int | None:
+    try:
+        return from_rfc3339(facts.get(word))
+    except WireError:
+        return None

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from agent.wire import About, Rip, WireError, from_rfc3339
-from indexer.leaving import has_left, wants_forgetting
+from indexer.leaving import has_left, is_older, wants_forgetting
 from indexer.store import AgentRecord
 
 SILENCE_MS = 90_000
@@ -97,7 +97,7 @@ class Presence:
             seen_ms = now_ms if said_ms is None else min(said_ms, now_ms)
             here = message.facts.get("here") is not False
             known = AgentRecord(message.agent, {}, seen_ms, None if here else seen_ms, here)
-        elif known.facts and (said_ms or 0) < (_said_ms(known.facts) or 0):
+        elif known.facts and is_older(message.facts, known.facts):
             return
         here = known.here and not has_left(message.facts)
         self._records[message.agent] = known._replace(facts=message.facts, here=here)

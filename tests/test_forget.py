@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from agent import wire
+import pytest
+
+from agent import cli, wire
 from agent.wire import About
 from indexer.leaving import AGAIN_S, DOWN_S, SETTLE_S, Asked, Leavers
 from indexer.presence import Presence
 from indexer.store import AgentRecord, Store
 from indexer.swarming_indexer import Indexer
+from tests.agent_bed import Box, IndexerProcess, alone
 from tests.indexers import Client, Flaky, now_ms, result, running, seqs, settings, sqlite
+from tests.operator_bed import Operator
 from tests.servers import Server, wait_for
 
 T0 = 1_790_000_000_000
@@ -21,8 +26,9 @@ HERE = {"flush_s": 0, "here": True, "clock": {"trust": "ntp"}}
 LEFT = HERE | {"here": False, "left": True}
 
 
-def said(facts: dict[str, Any], at_ms: int = T0, agent: str = "a1") -> About:
-    return About(agent, facts | {"time": wire.rfc3339(at_ms)})
+def said(facts: dict[str, Any], since_ms: int = T0, agent: str = "a1") -> About:
+    """By a run that began then."""
+    return About(agent, facts | {"since": wire.rfc3339(since_ms)})
 
 
 def forget(at_ms: int) -> dict[str, Any]:
@@ -40,7 +46,7 @@ def known(presence: Presence, at_ms: int = T0 + 10**6) -> AgentRecord:
 def test_who_has_left_is_not_here_at_once_and_what_comes_late_changes_nothing() -> None:
     presence = Presence([])
     presence.about(said(HERE), False, T0)
-    presence.about(said(LEFT, T0 + 1000), False, T0 + 1000)
+    presence.about(said(LEFT), False, T0 + 1000)
     assert not presence.record("a1").here and presence.here() == 0
     presence.heard("a1", T0 + 2000)  # results of before, over another broker
     presence.about(said(HERE), True, T0 + 3000)  # what another broker still holds
@@ -61,6 +67,20 @@ def test_what_wants_to_be_forgotten_is_never_written() -> None:
     assert presence.due(T0 + 2000) == []
     presence.about(said(HERE, T0 + 3000), False, T0 + 3000)
     assert [record.agent for record in presence.due(T0 + 4000)] == ["a1"]
+
+
+@pytest.mark.parametrize("last", [LEFT, forget(T0 + 5000)])
+def test_of_what_two_brokers_hold_the_later_run_counts(last: dict[str, Any]) -> None:
+    for words in ((last, HERE), (HERE, last)):
+        presence = Presence([])
+        for facts in words:  # of the same run
+            presence.about(said(facts), True, T0 + 6000)
+        assert presence.record("a1").facts.get("left")
+        presence.about(said(HERE, T0 + 7000), True, T0 + 8000)
+        presence.heard("a1", T0 + 9000)
+        assert known(presence).here
+        presence.about(said(last), True, T0 + 9000)
+        assert known(presence).here
 
 
 # --- who is to be forgotten, and when -----------------------------------------------------------
@@ -120,7 +140,9 @@ def test_a_clock_that_is_wrong_cannot_say_when_so_it_is_when_it_was_seen_last() 
 
 
 def about(client: Client, facts: dict[str, Any], agent: str = "a1") -> None:
-    client.publish(f"agent/{agent}", wire.encode_json(said(facts, now_ms(), agent).facts), True)
+    client.publish(
+        wire.agent_topic(agent), wire.encode_json(said(facts, now_ms(), agent).facts), True
+    )
 
 
 def names(store: Store) -> list[str]:
@@ -199,6 +221,35 @@ def test_a_store_that_was_down_forgets_when_it_is_back(
             wait_for(lambda: not soon_due(indexer), what="its answer")
             indexer.leavers.done(Asked("a1", indexer.leavers.before_ms["a1"]), -DOWN_S, False)
             wait_for(lambda: seqs(real) == [], what="a1 forgotten")
+
+
+def test_a_real_box_joins_leaves_is_forgotten_and_joins_again(tmp_path: Path) -> None:
+    swarm = str(tmp_path / "etc" / "agent.swarm")
+    with alone(), Operator(tmp_path / "operator") as operator:
+        mine = operator.member("indexer-one")
+        assert mine.ca and mine.cert and mine.key
+        more = (operator.broker, "--ca", mine.ca, "--cert", mine.cert, "--key", mine.key)
+        with IndexerProcess(tmp_path / "indexer", more=more) as indexer:
+            for name in ("box-1", "box-2"):
+                file = str(operator.swarm_file(name))
+                assert cli.main(["join", file, "--swarm", f"{swarm}-{name}", "--yes"]) == 0
+            with (
+                Box(tmp_path / "box-1", "--swarm", f"{swarm}-box-1", name="box-1") as box,
+                Box(tmp_path / "box-2", "--swarm", f"{swarm}-box-2", name="box-2"),
+            ):
+                for name in ("box-1", "box-2"):
+                    wait_for(partial(indexer.stored, name), 60, f"results of {name}")
+                words = ["leave", "--forget", "--yes", "--swarm", f"{swarm}-box-1"]
+                left = box.told(*words)
+                assert left.returncode == 0, left.stderr
+                wait_for(lambda: not indexer.stored("box-1"), 30, "box-1 forgotten")
+                wait_for(lambda: "box-1 has left and is forgotten" in indexer.log, 10, "the log")
+                assert indexer.stored("box-2")
+
+                file = str(operator.swarm_file("box-1"))
+                assert cli.main(["join", file, "--swarm", f"{swarm}-box-1", "--yes"]) == 0
+                with Box(tmp_path / "again", "--swarm", f"{swarm}-box-1", name="box-1"):
+                    wait_for(lambda: indexer.stored("box-1"), 60, "results of box-1 again")
 
 
 def soon_due(indexer: Indexer) -> bool:
