@@ -13,7 +13,7 @@ from importlib import import_module
 from agent import wire
 from indexer import config, typed
 from indexer.elastic.address import is_engine
-from indexer.flags import COMMANDS, parser
+from indexer.flags import COMMANDS, parse
 from indexer.store import StoreDown, StoreRefused
 from indexer.stores import SOURCE, open_store, with_prefix
 from indexer.typed import BadInput
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 0, 1 when the store is down, 2 for bad input."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        flags = parser().parse_args(_with_command(words))
+        flags = parse(_with_command(words))
         return _WORK[flags.command](flags)
     except (BadInput, config.ConfigError, StoreRefused, wire.WireError) as error:
         return _said(str(error), 2)
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if package in ("agent", "indexer"):
             raise
         extra = "elastic" if package in OF_ENGINES else "indexer"
-        return _said(f"it needs its extra (no {error.name}): pip install '.[{extra}]'", 2)
+        return _said(f"{error.name} is not installed; it comes with pip install '.[{extra}]'", 2)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -67,6 +67,7 @@ def _with_command(words: list[str]) -> list[str]:
 
 def _verdict(flags: argparse.Namespace) -> int:
     from indexer import verdict
+    from indexer.leader import of_members
     from indexer.learnt import Learnt
 
     if flags.agent is not None:
@@ -74,8 +75,8 @@ def _verdict(flags: argparse.Namespace) -> int:
     store = typed.existing(_store_of(flags), look=True)
     now_ms = _now_ms()
     results = store.results(now_ms - verdict.HORIZON_MS, now_ms + 1)
-    usual = Learnt(store).before(now_ms)
-    picture = verdict.Picture(results, store.agents(), now_ms, usual)
+    results, records = of_members(results, store.agents(), now_ms)
+    picture = verdict.Picture(results, records, now_ms, Learnt(store).before(now_ms))
     if flags.agent is not None and flags.agent not in picture.agents:
         raise BadInput(f"nothing is known of an agent {flags.agent}")
     target = typed.known_target(flags.target, store, picture.targets)

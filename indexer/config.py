@@ -88,6 +88,12 @@ def ca_folder(flags: argparse.Namespace, environ: Mapping[str, str] = os.environ
     return _text(_values(flags, environ), "ca_folder")
 
 
+def told_store(environ: Mapping[str, str] = os.environ) -> tuple[str, str | None]:
+    """The store and its prefix as the environment has them, or the file that it names."""
+    values = _values(argparse.Namespace(config=None), environ)
+    return _text(values, "store"), values["index_prefix"]
+
+
 def page_certificate(
     flags: argparse.Namespace, environ: Mapping[str, str] = os.environ
 ) -> str | None:

@@ -14,8 +14,6 @@ from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import IO, Any
 
-import pyarrow
-import pyarrow.parquet
 from tqdm import tqdm
 
 from agent.wire import Result, encode_result, rfc3339
@@ -52,24 +50,9 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "total_ms": ("float64", "phases_ms.total"),
     "failed_after_ms": ("float64", "failed_after_ms"),
 }
-_TYPES: dict[str, Any] = {
-    "string": pyarrow.string(),
-    "int64": pyarrow.int64(),
-    "float64": pyarrow.float64(),
-    "bool": pyarrow.bool_(),
-    "list": pyarrow.list_(pyarrow.float64()),
-    "time": pyarrow.timestamp("ms", tz="UTC"),
-}
 _HEAD = {"time": "time", "agent": "string", "epoch": "string", "seq": "int64"}
 _TAIL = {"clock": "string", "clock_age_s": "int64"}
-_SCHEMA = pyarrow.schema(
-    [
-        (name, _TYPES[kind])
-        for name, kind in (
-            _HEAD | {name: kind for name, (kind, _) in COLUMNS.items()} | _TAIL
-        ).items()
-    ]
-)
+_KINDS = _HEAD | {name: kind for name, (kind, _) in COLUMNS.items()} | _TAIL
 
 
 def export(
@@ -140,7 +123,7 @@ def _ndjson(results: Iterable[Result], file: IO[bytes]) -> int:
 def _csv(results: Iterable[Result], file: IO[bytes]) -> int:
     """RFC 4180; a list of echoes is written as JSON."""
     count = 0
-    file.write((",".join(_SCHEMA.names) + "\r\n").encode())
+    file.write((",".join(_KINDS) + "\r\n").encode())
     for result in results:
         row = flat(result) | {"time": rfc3339(result.time_ms)}
         file.write(_csv_line(row).encode())
@@ -158,11 +141,22 @@ def _csv_line(row: dict[str, Any]) -> str:
 
 
 def _parquet(results: Iterable[Result], file: IO[bytes]) -> int:
+    import pyarrow.parquet  # large, and no other format wants it
+
+    types = {
+        "string": pyarrow.string(),
+        "int64": pyarrow.int64(),
+        "float64": pyarrow.float64(),
+        "bool": pyarrow.bool_(),
+        "list": pyarrow.list_(pyarrow.float64()),
+        "time": pyarrow.timestamp("ms", tz="UTC"),
+    }
+    schema = pyarrow.schema([(name, types[kind]) for name, kind in _KINDS.items()])
     count = 0
     rows = iter(map(flat, results))
-    with pyarrow.parquet.ParquetWriter(file, _SCHEMA, compression="zstd") as writer:
+    with pyarrow.parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         while part := list(islice(rows, _ROWS)):
-            writer.write_table(pyarrow.Table.from_pylist(part, schema=_SCHEMA))
+            writer.write_table(pyarrow.Table.from_pylist(part, schema=schema))
             count += len(part)
     return count
 

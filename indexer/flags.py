@@ -4,6 +4,7 @@ import argparse
 import difflib
 import os
 import re
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, ClassVar, NoReturn
 
@@ -40,6 +41,16 @@ class Parser(argparse.ArgumentParser):
             if close and word not in self.options:
                 message += f" (did you mean {close[0]}?)"
         raise BadInput(f"{message}; see {self.prog} --help")
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """What was typed; a store that was not is the one that the running indexer has. BadInput, or
+    ConfigError of a file that says it."""
+    flags = parser().parse_args(words)
+    if flags.command != "run" and getattr(flags, "store", "") is None:
+        flags.store, prefix = config.told_store()
+        flags.index_prefix = getattr(flags, "index_prefix", None) or prefix
+    return flags
 
 
 def parser() -> argparse.ArgumentParser:
@@ -198,12 +209,12 @@ def _auth_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def _store_flag(parser: argparse.ArgumentParser, *, engines: bool = True) -> None:
+    """What is not typed is as the running indexer has it."""
     if engines:
         prefix = os.environ.get("SWARMING_INDEXER_INDEX_PREFIX")
         parser.add_argument("--index-prefix", metavar="NAME", default=prefix, help=PREFIX_HELP)
-    default = os.environ.get("SWARMING_INDEXER_STORE") or config.default_store()
     told = STORE_HELP if engines else FILE_HELP
-    parser.add_argument("--store", metavar="STORE", default=default, help=told)
+    parser.add_argument("--store", metavar="STORE", help=told)
 
 
 def _version() -> str:

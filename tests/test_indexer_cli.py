@@ -466,3 +466,30 @@ def _status(port: int) -> int | None:
         return error.code
     except OSError:
         return None
+
+
+def test_the_other_commands_ask_the_store_that_the_running_indexer_has(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "indexer.toml"
+    file.write_text(f'store = "{store}"\n')
+    monkeypatch.setenv("SWARMING_INDEXER_CONFIG", str(file))
+    code, out, _ = said(capsys, "export", "--quiet")
+    assert code == 0 and len(out.splitlines()) == 3
+    file.write_text("store = 3\n")
+    code, _, err = said(capsys, "export")
+    assert code == 2 and "--store wants a text" in err
+    assert said(capsys, "export", "--quiet", "--store", store)[0] == 0, "typed, no file is asked"
+    file.write_text('store = "elasticsearch:http://127.0.0.1:1"\nindex_prefix = "NOT"\n')
+    code, _, err = said(capsys, "export")
+    assert code == 2 and "NOT" in err
+
+
+def test_without_pyarrow_all_but_parquet_is_exported(
+    store: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    assert said(capsys, "export", "--store", store, "--format", "csv", "--quiet")[0] == 0
+    out = tmp_path / "out.parquet"
+    code, _, err = said(capsys, "export", "--store", store, "--out", str(out))
+    assert code == 2 and "pyarrow is not installed" in err and not out.exists()
