@@ -13,6 +13,7 @@ BENCHES = (
     "agent_cost",
     "wire_bytes",
     "flash_wear",
+    "journal_hours",
     "slow_link",
     "million_rows",
     "indexer_rate",

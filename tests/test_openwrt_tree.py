@@ -200,6 +200,15 @@ def test_every_option_of_the_agent_is_one_of_uci(root: Path) -> None:
     }
 
 
+def test_every_option_is_in_the_documentation(root: Path) -> None:
+    parser = argparse.ArgumentParser(add_help=False)
+    config.add_options(parser)
+    names = {action.dest for action in parser._actions} - {"config"} | {"enabled", "broker"}
+    text = (openwrt.ROOT / "docs" / "openwrt.md").read_text()
+    documented = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (.*?) \|", text, re.M))))
+    assert names <= documented
+
+
 def test_a_service_that_is_off_starts_nothing(root: Path) -> None:
     said = start(root, "option enabled '0'")
     assert (said.instances, said.log) == ({}, "")
