@@ -220,7 +220,10 @@ _JSON = st.recursive(
     lambda one: st.lists(one, max_size=3) | st.dictionaries(st.text(), one, max_size=3),
     max_leaves=6,
 )
-_FACTS = "link place isp journal clock list brokers icmp traffic version refused silence budget"
+_FACTS = (
+    "link place isp journal clock list brokers icmp traffic version refused silence budget "
+    "certificate paused paused_until left forget"
+)
 
 
 @settings(max_examples=60)
@@ -230,7 +233,37 @@ def test_no_facts_can_break_the_words(facts: dict[str, Any]) -> None:
     for fact in [*words.facts_of(record), *words.refused_of(record)]:
         assert isinstance(fact.text, str)
     assert all(isinstance(text, str) for text in words.notices_of(record))
+    assert all(isinstance(text, str) for text in words.tags_of(record))
     assert isinstance(words.link_of(facts), str)
+
+
+def test_a_certificate_that_ends_soon_and_a_pause_are_told_beside_the_name(new: Client) -> None:
+    ends = {"ends": "2026-12-24T10:00:00.000Z", "days_left": 12}
+    facts = {"certificate": ends, "paused": True, "paused_until": "2026-11-26T14:02:00.000Z"}
+    store_of(new).put_agents([
+        AgentRecord("pi-1", facts, wall_ms(), None, True),
+        AgentRecord("pi-2", {"certificate": ends | {"days_left": 30}}, wall_ms(), None, True),
+    ])  # fmt: skip
+    listed = new.get("/agents").text
+    assert listed.count("certificate: 12 days left") == 1 and listed.count("paused") == 1
+    told = new.get("/agents/pi-1").text
+    assert "ends on 2026-12-24, in 12 days: invite it once more (--again)" in told
+    assert "paused by its owner until 2026-11-26 14:02 UTC" in told
+    ended = facts | {"certificate": ends | {"days_left": -1}}
+    assert words.tags_of(AgentRecord("pi-1", ended, 0, None, True))[-1] == "certificate ended"
+
+
+def test_who_has_left_is_no_box_of_the_swarm_any_more(new: Client) -> None:
+    now_ms = wall_ms()
+    for number, name in enumerate(("pi-1", "pi-2")):
+        body = {"kind": "icmp", "target": "a.example", "ok": True, "rtts_ms": [9.0]}
+        store_of(new).put([Result(name, "a" * 16, number, now_ms - 60_000, "ntp", 1, body)], now_ms)
+    left = AgentRecord("pi-1", {"left": True, "here": False}, now_ms, now_ms, False)
+    store_of(new).put_agents([left, AgentRecord("pi-2", {}, now_ms, None, True)])
+    assert [one["agent"] for one in new.get("/api/agents").json()["agents"]] == ["pi-2"]
+    assert new.get("/api/overview").json()["agents"] == ["pi-2"]
+    assert new.get("/agents/pi-1").status_code == 404
+    assert advise(store_of(new), now_ms).agents == {"a.example": 1}
 
 
 # --- what the sentences look like ---
