@@ -326,7 +326,10 @@ class Connection:
         self._post(Opened(self, max_packet, receive_maximum, bool(present)))
 
     def _on_disconnect(self, *rest: Any) -> None:
-        if len(rest) == 3:  # paho 2: flags, reason code, properties
+        farewell = self._client.farewell if self._client is not None else None
+        if farewell is not None:
+            self._told = (farewell, True)
+        elif len(rest) == 3:  # paho 2: flags, reason code, properties
             self._told = (_code(rest[1]), rest[0].is_disconnect_packet_from_server)
         else:
             self._told = (_code(rest[0]), False)

@@ -23,6 +23,7 @@ class Client(mqtt.Client):
 
     dialled: socket.socket
     alert: ssl.SSLError | None = None
+    farewell: int | None = None  # why the broker says that it ends the connection
     plain: Callable[..., None] | None = None  # takes a Message; where nothing else is to be done
 
     def _create_socket_connection(self) -> socket.socket:
@@ -35,6 +36,12 @@ class Client(mqtt.Client):
         except ssl.SSLError as error:
             self.alert = error
             raise
+
+    def _handle_disconnect(self) -> None:
+        # paho before 2.2 reads a reason only where properties follow, and brokers send it alone.
+        packet: Any = self._in_packet
+        self.farewell = next(iter(packet["packet"]), 0)
+        super()._handle_disconnect()
 
     def _handle_publish(self) -> Any:
         """paho's own reading costs half of what an indexer does for a single result: it makes a
