@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from agent import log_lines
+from agent import certificate, log_lines
 from agent.notify import Notifier
 from indexer import config
 from indexer.flags import COMMANDS
@@ -22,6 +22,8 @@ from indexer.typed import BadInput
 
 _STORE_RETRY_S = 2.0
 _DOUBT_S = 2.0  # a name server that is slow to say no must not hold the indexer up
+_DAY_S = 86_400
+_SOON_MS = 60 * _DAY_S * 1000
 
 T = TypeVar("T")
 
@@ -37,6 +39,7 @@ def run(flags: argparse.Namespace) -> int:
     )
     asking.start()
     asking.join(_DOUBT_S)
+    threading.Thread(target=_watch_dates, args=(settings,), daemon=True).start()
     sock = bind(settings.listen) if settings.listen is not None else None
     if settings.store == config.default_store():
         with contextlib.suppress(OSError):  # opening the store will say why
@@ -76,6 +79,29 @@ def doubt(hosts: Sequence[str]) -> None:
                 host,
                 " ".join(COMMANDS),
             )
+
+
+def _watch_dates(settings: config.Config) -> None:
+    """Once a day: an end that nobody has seen coming would lock out every box at once."""
+    paths = (settings.credentials.ca, settings.credentials.cert, settings.page_cert)
+    while True:
+        for line in ending([path for path in paths if path], time.time_ns() // 1_000_000):
+            log.warning("%s", line)
+        time.sleep(_DAY_S)
+
+
+def ending(paths: Sequence[str], now_ms: int) -> list[str]:
+    """A line for each certificate that has ended, or does soon."""
+    lines = []
+    for path in paths:
+        try:
+            with open(path, encoding="ascii", errors="replace") as file:
+                ends_ms = certificate.ends_ms(file.read())
+        except OSError:
+            continue  # whoever uses it says so
+        if ends_ms is not None and ends_ms - now_ms < _SOON_MS:
+            lines.append(f"the certificate {path} ends on {certificate.day(ends_ms)}: renew it")
+    return lines
 
 
 def begun(settings: config.Config) -> tuple[Store, Indexer]:

@@ -13,7 +13,7 @@ import pytest
 from agent import csr as agent_csr
 from agent import p256, swarm_file
 from agent.connection import Broker
-from indexer import ca_command, cli, config
+from indexer import ca_command, cli, config, run_command
 from indexer.ca import Authority
 from indexer.ca_x509 import new_key
 from indexer.flags import parser
@@ -176,6 +176,16 @@ def test_list_says_until_when_and_what_is_revoked(ca: Ca) -> None:
     (one,) = _listed(ca, "box-2")
     assert set(one) == {"name", "role", "serial", "begins", "ends", "revoked", "valid"}
     assert one["revoked"] and (ca.folder / "issued" / f"{one['serial']}.crt").exists()
+
+
+def test_the_indexer_says_which_of_its_certificates_ends_soon(ca: Ca) -> None:
+    ca("init", HOST)
+    ca("issue", "indexer-one", "--days", "59")
+    paths = [str(ca.out / name) for name in ("indexer-one.crt", "server.crt", "no.crt")]
+    now_ms = round(datetime.now(UTC).timestamp() * 1000)
+    (line,) = run_command.ending(paths, now_ms)
+    assert "indexer-one.crt ends on 20" in line
+    assert len(run_command.ending(paths, now_ms + 700 * 86_400_000)) == 2
 
 
 def test_without_an_authority_each_command_says_how_to_make_one(ca: Ca) -> None:
