@@ -48,7 +48,7 @@ def _init(folder: Path, flags: argparse.Namespace) -> int:
     _server(authority, flags.hosts, folder / "out")
     cert = _indexer(authority, flags.indexer, folder / "out")
     print(f"The swarm's certificates are in {folder}: keep a copy of it in a safe place.\n")
-    print(_for_mosquitto(folder, "restart"))
+    print(_for_mosquitto(folder, folder / "out", "restart"))
     print("\nThe indexer's configuration:\n")
     print(_for_indexer(authority, flags.indexer, cert))
     return 0
@@ -60,7 +60,7 @@ def _issue(folder: Path, flags: argparse.Namespace) -> int:
     ca_files.make_folder(out)
     if flags.server:
         _server(authority, flags.names, out, flags.days)
-        print(_for_mosquitto(folder, "reload"))
+        print(_for_mosquitto(folder, out, "reload"))
         print("The indexer's page takes a new certificate when the indexer is restarted.")
         return 0
     if flags.csr is not None:
@@ -166,9 +166,8 @@ def _certified(authority: Authority, name: str, csr: Path, out: Path, days: int)
 # --- what is to be done then --------------------------------------------------------------------
 
 
-def _for_mosquitto(folder: Path, word: str) -> str:
-    mine = [folder / "ca.crt", folder / "crl.pem"]
-    mine += [folder / "out" / "server.crt", folder / "out" / "server.key"]
+def _for_mosquitto(folder: Path, out: Path, word: str) -> str:
+    mine = [folder / "ca.crt", folder / "crl.pem", out / "server.crt", out / "server.key"]
     return "For Mosquitto:\n\n" + _lines(_install(mine), f"systemctl {word} mosquitto")
 
 

@@ -136,6 +136,18 @@ def test_another_indexer_is_told_its_lines_for_mosquitto(ca: Ca) -> None:
     assert (ca.out / "indexer-two.key").stat().st_mode & 0o777 == 0o600
 
 
+def test_a_second_brokers_certificate_leaves_that_of_the_first_alone(
+    ca: Ca, tmp_path: Path
+) -> None:
+    ca("init", HOST)
+    before = (ca.out / "server.crt").read_bytes()
+    other = tmp_path / "other"
+    told = ca("issue", "--server", "b.example.org", "192.0.2.2", "--out", str(other))
+    assert f"{other / 'server.crt'} {other / 'server.key'}" in told
+    assert (ca.out / "server.crt").read_bytes() == before
+    assert [one["role"] for one in _listed(ca, "b.example.org")] == ["server"]
+
+
 def test_the_access_list_that_we_ship_has_the_indexer_that_init_makes() -> None:
     shipped = (SHIPPED / "swarming.acl").read_text()
     assert shipped.endswith("\n" + ca_command.acl_of("indexer-one"))
