@@ -9,6 +9,7 @@ import re
 import shutil
 import struct
 import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -162,6 +163,18 @@ def test_apk_itself_installs_upgrades_and_removes_it(folder: Path, tmp_path: Pat
         "journal.db",
         "swarming",
     ]
+
+
+def test_without_that_python_it_says_so_and_can_be_told_to_do_without(tmp_path: Path) -> None:
+    command = [sys.executable, str(openwrt.ROOT / "packaging" / "build" / "apk.py")]
+    command += ["--out", str(tmp_path)]
+    environ = {**os.environ, "SWARMING_PYTHON_3_13": "/nowhere/python"}
+    ran = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout, len(ran.stderr.splitlines())) == (1, "", 1)
+    assert "SWARMING_PYTHON_3_13=/path" in ran.stderr and "--without-bytecode" in ran.stderr
+    subprocess.run([*command, "--without-bytecode"], env=environ, check=True)
+    plain = read_apk((tmp_path / f"swarming-agent-{VERSION}-r1.apk").read_bytes())
+    assert not any(path.endswith(".pyc") for path in plain.files)
 
 
 def test_its_tree_runs_on_python_3_13_from_the_bytecode(agent: Read, tmp_path: Path) -> None:

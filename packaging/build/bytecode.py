@@ -65,14 +65,21 @@ def add(tree: Tree, folder: str, version: str) -> None:
 def find(version: str) -> str:
     """A Python of this version, or NoPython."""
     for path in _candidates(version):
-        ran = subprocess.run([path, "-c", _VERSION], capture_output=True, text=True, check=False)
-        if ran.returncode == 0 and ran.stdout.strip() == version:
+        if _version_of(path) == version:
             return path
     variable = _variable(version)
     raise NoPython(
         f"no Python {version} here to compile with: name one by {variable}=/path, "
         "or give --without-bytecode"
     )
+
+
+def _version_of(path: str) -> str | None:
+    try:
+        ran = subprocess.run([path, "-c", _VERSION], capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return ran.stdout.strip() if ran.returncode == 0 else None
 
 
 def _candidates(version: str) -> Iterator[str]:
