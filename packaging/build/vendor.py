@@ -18,7 +18,7 @@ from tree import ROOT, Tree
 
 LOCK = ROOT / "packaging" / "vendor.lock"
 CACHE = ROOT / "build" / "wheels"
-DATA = ("youplot/vendor/",)  # what the page draws with
+WANTED = (".py", ".js", ".css")  # the last two: what the page draws with
 LEFT_OUT = ("sqlite_utils/cli.py", "sqlite_utils/__main__.py")  # they want two more libraries
 
 
@@ -90,8 +90,7 @@ def _read(path: Path) -> Wheel:
 
 
 def _imported(path: str) -> bool:
-    wanted = path.endswith(".py") or path.startswith(DATA)
-    return wanted and ".dist-info/" not in path and not path.startswith(LEFT_OUT)
+    return path.endswith(WANTED) and ".dist-info/" not in path and not path.startswith(LEFT_OUT)
 
 
 def _licences(paths: list[str]) -> Iterator[str]:
