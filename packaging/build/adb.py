@@ -26,6 +26,7 @@ class Block:
 
     def __init__(self) -> None:
         self._bytes = bytearray(HEADER_BYTES)
+        self._places: dict[tuple[bytes, int], int] = {}  # what is there twice is written once
 
     def number(self, number: int) -> Value:
         if 0 <= number < 1 << 28:
@@ -66,10 +67,11 @@ class Block:
         return self._value(kind, self._put(row, 4))
 
     def _put(self, data: bytes, align: int) -> int:
-        self._bytes += bytes(-len(self._bytes) % align)
-        at = len(self._bytes)
-        self._bytes += data
-        return at
+        if (data, align) not in self._places:
+            self._bytes += bytes(-len(self._bytes) % align)
+            self._places[data, align] = len(self._bytes)
+            self._bytes += data
+        return self._places[data, align]
 
     def _value(self, kind: int, at: int) -> Value:
         if at >= 1 << 28:
