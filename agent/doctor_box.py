@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from agent import certificate, clock, control, errand, link, linkguess, status
 from agent import doctor_words as words
-from agent.config import Config
+from agent.config import STATE_FOLDER, Config
 from agent.doctor_words import Finding, Looked, Room
 from agent.expiry import DAY_MS, MOST_BYTES
 from agent.probe_icmp import open_pinger
@@ -30,6 +30,8 @@ def running(journal: str) -> tuple[dict[str, Any], Finding]:
         told = status.ask(journal)
     except status.NobodyThere:
         advice = "it is started by its service, or swarming-agent BROKER"
+        if os.geteuid() != 0 and os.path.isdir(STATE_FOLDER):
+            advice = "run this as root: then it is about the system's own agent"
         return {}, Finding("agent", "warn", f"none runs on {journal}", advice)
     except status.StatusError as error:
         return {}, Finding("agent", "unknown", str(error), "run this as root, or as its user")

@@ -133,8 +133,9 @@ def of_journal(room: Room, counts: ViewCounts | None, memory: str | None) -> Fin
         return Finding("journal", "bad", said, make_room)
     if counts is None:
         return Finding("journal", "ok", f"{room.path}: none yet, the agent begins it")
-    said = f"{counts.waiting} results wait, {_mb(counts.bytes)} of at most {_mb(room.most_bytes)}"
-    said += "" if room.free_bytes is None else f", {_mb(room.free_bytes)} free on its disk"
+    held = f"{_size(counts.bytes)} of at most {_size(room.most_bytes)}"
+    said = f"{counts.waiting} results wait, {held}"
+    said += "" if room.free_bytes is None else f", {_size(room.free_bytes)} free on its disk"
     part = max(counts.waiting / room.most_rows, counts.bytes / max(room.most_bytes, 1))
     if counts.lost or part >= FULL_PART:
         lost = f", {counts.lost} were lost for want of room" if counts.lost else ""
@@ -160,7 +161,8 @@ def of_link(type_: str, iface: str | None, why: Sequence[str]) -> Finding:
         said = "what line this box is on cannot be told" if iface else "there is no way out of here"
         advice = "say it with --link TYPE" if iface else "is the cable in, the network up?"
         return Finding("link", "warn" if iface else "bad", said, advice)
-    return Finding("link", "ok", f"{type_} by {iface or '?'}" + (f": {why[0]}" if why else ""))
+    by = f" by {iface}" if iface else ""
+    return Finding("link", "ok", f"{type_}{by}" + (f": {why[0]}" if why else ""))
 
 
 def of_budget(left_bytes: int | None, spent: bool, limit_bytes: int | None) -> Finding:
@@ -168,10 +170,10 @@ def of_budget(left_bytes: int | None, spent: bool, limit_bytes: int | None) -> F
         said = "this month's bytes are spent: one probe and one batch an hour"
         return Finding("budget", "warn", said, "--budget allows more")
     if left_bytes is not None:
-        return Finding("budget", "ok", f"{_mb(left_bytes)} left of this month")
+        return Finding("budget", "ok", f"{_size(left_bytes)} left of this month")
     if limit_bytes is not None:
-        return Finding("budget", "ok", f"{_mb(limit_bytes)} a month")
-    return Finding("budget", "ok", "none on this line; 500 MB a month on mobile ones")
+        return Finding("budget", "ok", f"{_size(limit_bytes)} a month")
+    return Finding("budget", "ok", "none but on mobile lines, 500 MB a month there")
 
 
 def of_owner(told: Mapping[str, Any]) -> Finding | None:
@@ -184,7 +186,8 @@ def of_owner(told: Mapping[str, Any]) -> Finding | None:
     return None
 
 
-def _mb(count_bytes: int) -> str:
-    if count_bytes >= 10_000_000_000:
-        return f"{count_bytes / 1e9:.0f} GB"
-    return f"{count_bytes / 1e6:.{0 if count_bytes >= 10_000_000 else 1}f} MB"
+def _size(count_bytes: int) -> str:
+    for unit, bytes_each in (("GB", 10**9), ("MB", 10**6)):
+        if count_bytes >= bytes_each:
+            return f"{count_bytes / bytes_each:.0f} {unit}"
+    return f"{count_bytes / 1000:.0f} kB"

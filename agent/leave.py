@@ -21,8 +21,10 @@ from agent.dial import parse_broker
 from agent.errand import Member
 from agent.store_view import ViewCounts, ViewError, view
 
-AGENT_WITHIN_S = 45.0
+TOLD_BY_AGENT_S = 45.0
+ENDS_WITHIN_S = 30.0
 _LOOK_S = 0.2
+_BESIDE = ("-wal", "-shm", "-journal", ".lock")
 
 
 class Leaving(NamedTuple):
@@ -51,7 +53,12 @@ def run(options: argparse.Namespace, config: Config) -> int:
     before = control.read(control.path_beside(config.journal))
     reading = _reading(leaving.counts)
     forget = wire.rfc3339(reading.wall_ms) if leaving.forget else None
-    if not _tell(config, leaving, forget, reading.trust) and not options.force:
+    try:
+        told = _tell(config, leaving, forget, reading.trust)
+    except KeyboardInterrupt:
+        _take_back(config, before)
+        raise
+    if not told and not options.force:
         _take_back(config, before)
         print(
             "nothing was removed: the swarm does not know yet. Try again when a broker can be "
@@ -80,7 +87,7 @@ def files_of(config: Config) -> tuple[str, ...]:
     """What ties this box to its swarm, and is there."""
     journal = config.journal
     found = [names.path_beside(journal), journal]
-    found += [journal + suffix for suffix in ("-wal", "-shm", "-journal", ".lock")]
+    found += [journal + suffix for suffix in _BESIDE]
     found += sorted(glob.glob(glob.escape(journal) + ".corrupt-*"))
     if config.swarm is not None:
         found += [config.swarm, config.swarm + ".joining"]
@@ -127,6 +134,8 @@ def _in_words(leaving: Leaving) -> str:
     if leaving.counts and leaving.counts.waiting:
         lines.append(f"  lost: {leaving.counts.waiting} results that nobody has confirmed yet")
     for path in leaving.files:
+        if path.endswith(_BESIDE):
+            continue  # what SQLite and we put beside the journal goes with it
         lines.append(f"  {'emptied' if _is_emptied(path) else 'removed'}: {path}")
     return "\n".join(lines)
 
@@ -147,7 +156,7 @@ def _tell(config: Config, leaving: Leaving, forget: str | None, trust: str) -> b
     told: list[str] = []
     if leaving.runs:
         _write(config, Control(left=True, forget=forget))
-        if not _has_ended(config, signal.SIGHUP, AGENT_WITHIN_S):
+        if not _has_ended(config, signal.SIGHUP, TOLD_BY_AGENT_S):
             print("the running agent could not tell any broker", file=sys.stderr)
             return False
         by_agent = control.read(control.path_beside(config.journal)).told
@@ -208,7 +217,7 @@ def _end(config: Config, leaving: Leaving, forget: str | None) -> int:
     itself under another name."""
     if os.path.isdir(os.path.dirname(os.path.abspath(config.journal))):
         _write(config, Control(left=True, gone=True, forget=forget))
-    if _running(config.journal) and not _has_ended(config, signal.SIGTERM, AGENT_WITHIN_S):
+    if _running(config.journal) and not _has_ended(config, signal.SIGTERM, ENDS_WITHIN_S):
         print("the running agent does not end; nothing was removed", file=sys.stderr)
         return 1
     lock = _locked(config.journal)

@@ -53,8 +53,8 @@ class Owner:
             log.warning("%s", self._said.problem)
         if self._said.left and not before.left:
             log.info("leaving the swarm, as the owner wishes")
-        elif self._said.paused != before.paused:
-            log.info("%s", f"{words} by the owner" if (words := self.in_words()) else "going on")
+        elif (words := self.in_words()) != control.in_words(before):
+            log.info("%s", f"{words}, as the owner wishes" if words else "going on")
 
     def act(self, now: Moment) -> bool:
         """Ends a pause whose time is over; whether it did."""

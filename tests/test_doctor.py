@@ -9,13 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent import cli, clock, control, doctor_broker, doctor_words
+from agent import cli, clock, connection, control, doctor_broker, doctor_words
 from agent.clock import Facts
 from agent.doctor_words import Looked, Room
 from agent.store import Journal
@@ -24,6 +25,7 @@ from tests import needs
 from tests.agent_bed import ROOT, Box, about, alone, environ
 from tests.certificates import Authority
 from tests.indexers import Client
+from tests.scripted_broker import ScriptedBroker
 from tests.servers import Server, free_port, wait_for
 
 Start = Callable[..., Server]
@@ -35,9 +37,14 @@ ONLINE = json.dumps({"online": True, "time": "2026-11-26T09:30:00.000Z"})
 def in_a_network_of_its_own(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for name in [name for name in os.environ if name.startswith("SWARMING_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setattr(doctor_broker, "ROUND_TRIP_S", 2.0)
     with alone():
         yield
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing comes in any case."""
+    monkeypatch.setattr(doctor_broker, "ROUND_TRIP_S", 2.0)
 
 
 def told(capsys: pytest.CaptureFixture[str], *words: object, wrong: bool) -> Told:
@@ -89,6 +96,7 @@ def test_all_is_well_beside_an_agent_that_is_not_disturbed(
         assert [topic for topic, _, _ in later.messages] == ["ping/end"], "nothing is retained"
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
 def test_a_broker_that_swallows_what_is_published_is_found_out(
     version: str, tmp_path: Path, mosquitto: Start, capsys: pytest.CaptureFixture[str]
@@ -100,11 +108,13 @@ def test_a_broker_that_swallows_what_is_published_is_found_out(
     found = told(capsys, address, *asleep(tmp_path), "--mqtt", version, wrong=True)
     assert found["broker"]["state"] == "ok"
     assert found["rights"]["state"] == "bad"
-    how = {"5": "it refuses", "3.1.1": "it acknowledges, and drops,"}[version]
+    told_why = version == "5" and connection.WITH_PAHO_2
+    how = "it refuses" if told_why else "it acknowledges, and drops,"
     assert found["rights"]["said"].startswith(how)
     assert "must let box write ping/box and ping/box/#" in found["rights"]["advice"]
 
 
+@pytest.mark.usefixtures("impatient")
 def test_who_may_not_read_its_own_check_proves_nothing(
     tmp_path: Path, mosquitto: Start, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,6 +122,29 @@ def test_who_may_not_read_its_own_check_proves_nothing(
     server = mosquitto(f"acl_file {tmp_path / 'acl'}")
     found = told(capsys, f"127.0.0.1:{server.port}", *asleep(tmp_path), wrong=True)
     assert found["rights"]["state"] == "bad"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_broker_that_lets_us_in_and_then_answers_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ScriptedBroker() as broker:
+        thread = threading.Thread(target=broker.welcome)
+        thread.start()
+        found = told(capsys, f"127.0.0.1:{broker.port}", *asleep(tmp_path), wrong=True)
+        thread.join()
+    assert "does not even acknowledge" in found["rights"]["said"]
+
+
+def test_a_broker_that_knows_no_mqtt_5_is_spoken_to_in_3_1_1(
+    tmp_path: Path,
+    amqtt: Start,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor_broker, "CONNECT_WITHIN_S", 6.0)
+    found = told(capsys, f"127.0.0.1:{amqtt().port}", *asleep(tmp_path), wrong=False)
+    assert "MQTT 3.1.1" in found["broker"]["said"] and found["rights"]["state"] == "ok"
 
 
 class Tls:
@@ -123,7 +156,7 @@ class Tls:
         self.box = self.authority.issue("box")
         self._mosquitto = mosquitto
 
-    def start(self, pair: Any = None) -> Server:
+    def start(self, pair: Any = None, *lines: str) -> Server:
         served = pair or self.authority.issue("broker", ("127.0.0.1",))
         return self._mosquitto(
             f"cafile {self.authority.ca}",
@@ -131,6 +164,7 @@ class Tls:
             f"keyfile {served.key}",
             "require_certificate true",
             "use_identity_as_username true",
+            *lines,
         )
 
     def words(self, server: Server, ca: str | None = None, pair: Any = None) -> list[str]:
@@ -159,7 +193,7 @@ def test_with_mutual_tls_all_is_well(
     tls: Tls, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = told(capsys, *tls.words(tls.start()), *asleep(tmp_path), wrong=False)
-    assert "lets us in, TLS, MQTT 5" in found["broker"]["said"]
+    assert f"lets us in, TLS, MQTT {connection.NEWEST}" in found["broker"]["said"]
     assert found["certificate"]["said"].startswith("the certificate ends on"), "within the hour"
     assert found["name"]["said"] == "box is free there"
 
@@ -207,6 +241,49 @@ def test_an_own_certificate_of_another_authority(
     words = tls.words(tls.start(), pair=tls.other.issue("box"))
     found = told(capsys, *words, *asleep(tmp_path), wrong=True)["broker"]
     assert "invite this box again" in found["advice"], found
+
+
+def test_an_own_certificate_that_was_revoked(
+    tls: Tls, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = tls.start(None, f"crlfile {revoked(tls.authority, tls.box.cert, tmp_path)}")
+    found = told(capsys, *tls.words(server), *asleep(tmp_path), wrong=True)["broker"]
+    assert "was revoked: ask your operator why" in found["advice"], found
+
+
+def revoked(authority: Authority, cert: str, folder: Path) -> Path:
+    """The authority's list, with this certificate on it."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+
+    now = datetime.datetime.now(datetime.UTC)
+    issued = x509.load_pem_x509_certificate(Path(cert).read_bytes())
+    gone = x509.RevokedCertificateBuilder().serial_number(issued.serial_number)
+    made = (
+        x509.CertificateRevocationListBuilder()
+        .issuer_name(issued.issuer)
+        .last_update(now - datetime.timedelta(minutes=1))
+        .next_update(now + datetime.timedelta(hours=1))
+        .add_revoked_certificate(gone.revocation_date(now).build())
+        .sign(authority._key, hashes.SHA256())
+    )
+    path = folder / "crl.pem"
+    path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    return path
+
+
+def test_a_wrong_clock_holds_no_date_against_the_broker_as_the_agent_does(
+    tls: Tls, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as earlier:
+        past(earlier)
+        old = tls.authority.issue("old-broker", ("127.0.0.1",))
+    monkeypatch.setattr(clock, "ask", lambda: Facts("ntpd", False, None, False))
+    found = told(capsys, *tls.words(tls.start(old)), *asleep(tmp_path), wrong=True)
+    assert found["clock"]["state"] == "bad" and "it is not set" in found["clock"]["said"]
+    assert found["broker"]["state"] == "warn" and found["broker"]["advice"] == "see clock"
+    assert found["rights"]["state"] == "ok"
+    assert found["certificate"]["state"] == "unknown"
 
 
 def test_no_certificate_where_one_is_wanted(

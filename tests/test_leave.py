@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -33,11 +34,16 @@ def in_a_network_of_its_own() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(leave, "AGENT_WITHIN_S", 3.0)
-    monkeypatch.setattr(last_word, "TOLD_WITHIN_S", 2.0)
+def nothing_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("SWARMING_")]:
         monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody can be told in any case."""
+    monkeypatch.setattr(leave, "TOLD_BY_AGENT_S", 3.0)
+    monkeypatch.setattr(last_word, "TOLD_WITHIN_S", 2.0)
 
 
 @pytest.fixture
@@ -142,6 +148,7 @@ def kept(journal: object) -> bool:
     return bool(there)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_with_no_broker_in_reach_nothing_is_removed_and_the_agent_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -158,16 +165,31 @@ def test_with_no_broker_in_reach_nothing_is_removed_and_the_agent_goes_on(
         box.wait_rows(rows + 1)
 
 
+def test_who_thinks_better_of_it_while_it_waits_has_not_left(tmp_path: Path) -> None:
+    with Box(tmp_path / "box", 1) as box:
+        box.wait_rows(1)
+        command = [sys.executable, "-m", "agent.cli", "leave", "--yes", "--journal", box.journal]
+        with subprocess.Popen(command, stderr=-1, cwd=ROOT, env=environ(1)) as process:
+            wait_for(lambda: "leaving the swarm" in box.log)
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=30)
+            assert process.returncode == 130
+        wait_for(lambda: "going on" in box.log)
+        assert kept(box.journal)
+
+
 def test_by_force_it_leaves_without_a_word(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Box(tmp_path / "box", 1) as box:
         box.wait_rows(1)
+        monkeypatch.setattr(leave, "TOLD_BY_AGENT_S", 1.0)
         assert leaving(box.journal, "127.0.0.1:1", "--force") == 0
         assert box.ended() == 0
         assert not kept(box.journal)
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("version", ["5", "3.1.1"])
 def test_a_broker_that_acknowledges_and_drops_the_word_does_not_count_as_told(
     version: str, asleep: str, tmp_path: Path, mosquitto: Start, capsys: pytest.CaptureFixture[str]
