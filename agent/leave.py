@@ -54,7 +54,7 @@ def run(options: argparse.Namespace, config: Config) -> int:
     reading = _reading(leaving.counts)
     forget = wire.rfc3339(reading.wall_ms) if leaving.forget else None
     try:
-        told = _tell(config, leaving, forget, reading.trust)
+        told = _tell(config, leaving, forget, reading)
     except KeyboardInterrupt:
         _take_back(config, before)
         raise
@@ -151,7 +151,9 @@ def _agreed() -> bool:
 # --- telling the swarm
 
 
-def _tell(config: Config, leaving: Leaving, forget: str | None, trust: str) -> bool:
+def _tell(
+    config: Config, leaving: Leaving, forget: str | None, reading: clock.Reading
+) -> bool:
     """Whether a broker holds the last word. A running agent has ended then."""
     told: list[str] = []
     if leaving.runs:
@@ -162,9 +164,10 @@ def _tell(config: Config, leaving: Leaving, forget: str | None, trust: str) -> b
         by_agent = control.read(control.path_beside(config.journal)).told
         told += [by_agent] if by_agent else []
     facts: dict[str, Any] = {"v": wire.VERSION, "version": VERSION, "agent": leaving.name}
-    facts |= {"here": False, "left": True, "clock": {"trust": trust}}
+    facts |= {"here": False, "left": True, "time": wire.rfc3339(reading.wall_ms)}
+    facts |= {"clock": {"trust": reading.trust}}
     facts |= {"forget": forget} if forget is not None else {}
-    dates = trust not in ("waiting", "unsynced")
+    dates = reading.trust not in ("waiting", "unsynced")
     credentials = Credentials(config.ca, config.cert, config.key, dates)
     who = Member(leaving.name, credentials, config.mqtt)
     others = [broker for broker in leaving.brokers if str(broker) not in told]

@@ -25,6 +25,7 @@ from tests import needs
 from tests.agent_bed import ROOT, Box, about, alone, environ
 from tests.certificates import Authority
 from tests.indexers import Client
+from tests.operator_bed import Operator
 from tests.scripted_broker import ScriptedBroker
 from tests.servers import Server, free_port, wait_for
 
@@ -196,6 +197,23 @@ def test_with_mutual_tls_all_is_well(
     assert f"lets us in, TLS, MQTT {connection.NEWEST}" in found["broker"]["said"]
     assert found["certificate"]["said"].startswith("the certificate ends on"), "within the hour"
     assert found["name"]["said"] == "box is free there"
+
+
+def test_with_the_brokers_configuration_that_we_ship_all_is_well_until_the_box_is_revoked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Operator(tmp_path / "operator") as operator:
+        words = ["--swarm", operator.swarm_file("box-1"), *asleep(tmp_path)[:2], "--link", "lte"]
+        capsys.readouterr()
+        found = told(capsys, *words, wrong=False)
+        assert operator.broker in found["broker"]["said"] and found["rights"]["state"] == "ok"
+        assert found["certificate"]["said"].startswith("for box-1, ends on ")
+        operator.ca("revoke", "box-1")
+        operator.install()
+        operator.reload()
+        capsys.readouterr()
+        wait_for(lambda: cli.main(["doctor", *map(str, words)]) == 1)
+        assert "was revoked: ask your operator why" in capsys.readouterr().out
 
 
 def test_a_broker_of_another_authority(

@@ -21,6 +21,7 @@ from agent.store import Journal
 from tests import needs
 from tests.agent_bed import ROOT, Box, about, alone, environ
 from tests.indexers import Client
+from tests.operator_bed import Operator
 from tests.servers import Server, free_port, wait_for
 
 Start = Callable[..., Server]
@@ -116,6 +117,17 @@ def test_without_a_running_agent_the_command_says_it(
     with Client(server.port, "rip/#", "agent/#") as later:
         wait_for(lambda: later.look() or later.messages)
         assert [topic for topic, _, _ in later.messages] == ["agent/box"], "no will is left either"
+
+
+def test_a_member_leaves_a_broker_with_the_configuration_that_we_ship(tmp_path: Path) -> None:
+    with Operator(tmp_path / "operator") as operator:
+        swarm = operator.swarm_file("box")
+        looker = operator.member("indexer-one")
+        assert leaving(tmp_path / "journal.db", "--swarm", swarm) == 0
+        assert not swarm.exists()
+        with Client(operator.server.port, "agent/+", name="l", credentials=looker) as later:
+            wait_for(lambda: later.look() or later.messages)
+            assert json.loads(later.messages[0][1])["left"] is True
 
 
 def test_one_broker_is_enough_and_the_other_is_named(
