@@ -25,17 +25,18 @@ settings.register_profile(
 settings.load_profile("swarming")
 
 ENGINES = {"tests.engine", "tests.engines", "tests.elastic_faults", "tests.elastic_load"}
+LONG = ("engines", "test_torture", "test_deb_boot", "test_armhf")  # a minute and more
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Of several processes (`make test JOBS=2`) one has all that wants an engine, which takes half
-    a minute to start, and begins with it; of the rest, a file stays together."""
+    a minute to start. Of the rest, a file stays together. What takes long comes first."""
     if not config.pluginmanager.hasplugin("dsession") and not hasattr(config, "workerinput"):
         return
-    for item in items:
-        group = "engines" if _wants_an_engine(item) else item.path.stem
+    groups = {item: "engines" if _wants_an_engine(item) else item.path.stem for item in items}
+    for item, group in groups.items():
         item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: not _wants_an_engine(item))
+    items.sort(key=lambda item: LONG.index(groups[item]) if groups[item] in LONG else len(LONG))
 
 
 def _wants_an_engine(item: pytest.Item) -> bool:
