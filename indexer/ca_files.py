@@ -1,7 +1,8 @@
 """Files of the certificate authority: each is there whole or not at all, even after a power cut.
 
 What root writes belongs to whom its folder belongs to: an indexer that runs as a user of its own
-must read what `sudo swarming-indexer ca …` has put there.
+must read what `sudo swarming-indexer ca …` has put there. That user may put links there, too, and
+root must give away nothing that they lead to.
 """
 
 import contextlib
@@ -37,7 +38,11 @@ def make_folder(path: Path) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     path.mkdir(mode=0o700)
-    _hand_over(path.parent, path)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        _hand_over(path.parent, descriptor)
+    finally:
+        os.close(descriptor)
     sync(path.parent)
 
 
@@ -53,16 +58,17 @@ def sync(folder: Path) -> None:
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Nobody else changes the folder meanwhile; whoever tries waits."""
-    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, SECRET)
+    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, SECRET)
     try:
-        _hand_over(folder, descriptor)
+        if os.fstat(descriptor).st_nlink == 1:  # else it is another file, too
+            _hand_over(folder, descriptor)
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)
 
 
-def _hand_over(folder: Path, what: int | Path) -> None:
+def _hand_over(folder: Path, descriptor: int) -> None:
     if os.geteuid() == 0:
         owner = folder.stat()
-        os.chown(what, owner.st_uid, owner.st_gid)
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)

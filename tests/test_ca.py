@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import ssl
 import stat
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -342,6 +344,46 @@ def test_what_root_makes_belongs_to_the_user_whose_folder_it_is(tmp_path: Path) 
     made.revoke("box-1", now())
     for path in [made.folder, *made.folder.rglob("*")]:
         assert (path.stat().st_uid, path.stat().st_gid) == (12345, 12346), path
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_root_gives_away_nothing_that_a_link_in_the_folder_leads_to(
+    link: Callable[[Path, Path], None], tmp_path: Path
+) -> None:
+    needs.root()
+    home, secret = tmp_path / "swarming-indexer", tmp_path / "shadow"
+    home.mkdir()
+    os.chown(home, 12345, 12346)
+    made = Authority.make(home / "ca", HOSTS, now())
+    secret.write_text("root's")
+    (made.folder / "lock").unlink(missing_ok=True)
+    link(secret, made.folder / "lock")
+    with contextlib.suppress(CaError):
+        issue(made, "box-1")
+    assert secret.stat().st_uid == 0 and secret.read_text() == "root's"
+
+
+def test_a_folder_that_a_link_has_replaced_is_not_given_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs.root()
+    home, secret = tmp_path / "swarming-indexer", tmp_path / "etc"
+    home.mkdir()
+    secret.mkdir()
+    os.chown(home, 12345, 12346)
+    mkdir = Path.mkdir
+
+    def quick(path: Path, **more: Any) -> None:
+        """Whoever owns the folder is quicker than root's next call."""
+        mkdir(path, **more)
+        if path.name == "out":
+            path.rmdir()
+            path.symlink_to(secret)
+
+    monkeypatch.setattr(Path, "mkdir", quick)
+    with pytest.raises(OSError, match="out"):
+        ca_files.make_folder(home / "out")
+    assert secret.stat().st_uid == 0
 
 
 def test_a_kill_at_any_moment_leaves_every_file_whole(authority: Authority) -> None:
