@@ -12,6 +12,7 @@ import argparse
 import ast
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -160,6 +161,7 @@ def run(combination: Combination, tests: Iterable[Path | str], *more: str) -> Ra
 
 
 def main() -> int:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
     options, more = _parser().parse_known_args()
     more = [word for word in more if word != "--"]
     chosen = itertools.product(options.python, options.paho, options.sqlite_utils)
