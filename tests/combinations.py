@@ -31,8 +31,8 @@ PAHO = ("1.6.1", "2.1.0", NEWEST)  # Debian 12 and OpenWrt; Debian 13; the packa
 SQLITE_UTILS = ("3.30", "3.38", NEWEST)  # Debian 12; Debian 13; the package index
 TOOLS = ("pytest", "pytest-timeout", "pytest-rerunfailures", "hypothesis", "cryptography")
 
-# They run indexers apart, so an agent's test may use them.
-GO_BETWEENS = {"tests.agent_bed", "tests.indexers"}
+# They run indexers apart, or are an operator, so an agent's test may use them.
+GO_BETWEENS = {"tests.agent_bed", "tests.indexers", "tests.operator_bed"}
 
 
 class Combination(NamedTuple):
