@@ -235,14 +235,15 @@ def week(rng: random.Random) -> list[Result]:
     return results
 
 
-@pytest.mark.parametrize("step_s", [600, 3600, 2 * 86400])
-def test_buckets_are_what_raw_results_give_at_every_step(store: Store, step_s: int):
+def test_buckets_are_what_raw_results_give_at_every_step(store: Store):
     sent = week(random.Random(1))
     for part in range(0, len(sent), 100):
         store.put(sent[part : part + 100], NOW_MS)
     settle(store)
-    expected = sorted(rollup.from_raw(sorted(sent, key=lambda each: each.time_ms), step_s))
-    assert same(store.buckets(0, NOW_MS + 1, step_s), expected)
+    in_order = sorted(sent, key=lambda each: each.time_ms)
+    for step_s in (600, 3600, 2 * 86400):
+        expected = sorted(rollup.from_raw(in_order, step_s))
+        assert same(store.buckets(0, NOW_MS + 1, step_s), expected)
 
 
 def same(found: list[Bucket], expected: list[Bucket]) -> bool:
