@@ -38,6 +38,10 @@ class Unreachable(JoinError):
     """The page has not answered, this time."""
 
 
+class Stranger(JoinError):
+    """Somebody else has answered: it may be the network here, and tomorrow the page again."""
+
+
 class Invitation(NamedTuple):
     server: pinned.Server
     path: str
@@ -103,7 +107,7 @@ def ask(
     try:
         reply = pinned.post(invitation.server, invitation.path, body)
     except pinned.Impostor as error:
-        raise Refused(str(error)) from error
+        raise Stranger(str(error)) from error
     except pinned.PinnedError as error:
         raise Unreachable(f"{invitation.server}: {error}") from error
     told = _object(reply.body)
@@ -111,9 +115,9 @@ def ask(
         return None
     if reply.status == 200:
         return granted(told, invitation.name, key, place, isp)
-    words = _printable(told.get("error")) or f"HTTP status {reply.status}"
-    kind = Refused if reply.status in (400, 403, 404, 410) else Unreachable
-    raise kind(f"{invitation.server} says: {words}")
+    words = _printable(told.get("error"))  # without them, it is a proxy's answer
+    kind = Refused if words and reply.status in (400, 403, 404, 410) else Unreachable
+    raise kind(f"{invitation.server} says: {words or f'HTTP status {reply.status}'}")
 
 
 def granted(

@@ -13,6 +13,7 @@ from time import sleep as pause
 from agent import config, control, join, names, proof, sharing, status, swarm_file
 from agent.config import Config, ConfigError
 from agent.join import Invitation, JoinError, Refused, Unreachable
+from agent.settings import agent_name
 from agent.store_view import ViewError, view
 from agent.swarm_file import SwarmFile, SwarmFileError
 
@@ -72,6 +73,7 @@ def _by_file(options: argparse.Namespace, path: str, present: Config) -> bool:
     made = swarm_file.read(options.invitation)
     if made is None:
         raise ConfigError(f"{options.invitation} is empty")
+    agent_name(made.name, options.invitation)  # before it is shown
     made = made._replace(place=options.place or made.place, isp=options.isp or made.isp)
     told = sharing.Joining(made.name, made.brokers, None, made.place, made.isp)
     if not _agreed(options, told, present, path):

@@ -56,6 +56,8 @@ def _row(name: str, said: str) -> list[str]:
 
 
 def _lines(text: str, width: int) -> list[str]:
+    """Whoever made a .swarm file may not steer the terminal by it."""
+    text = "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
     lines = [""]
     for word in text.split():
         if lines[-1] and len(lines[-1]) + 1 + len(word) > width:

@@ -95,7 +95,7 @@ class TestByLine:
         self, page: JoinPage, box: Box, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert box.join(page.line(fingerprint=MARK), "--yes") == 1
-        assert (page.asked, page.bytes, box.files) == ([], 0, [])
+        assert (page.asked, page.bytes, box.files) == ([], 0, ["agent.swarm.joining"])
         err = capsys.readouterr().err
         assert err.count("\n") == 1 and "another certificate" in err and "told nothing" in err
 
@@ -140,6 +140,26 @@ class TestByLine:
         page.answer = lambda _: None
         assert box.join(page.line(), "--yes") == 1
         assert capsys.readouterr().err.startswith(f"swarming-agent: 127.0.0.1:{page.port}: ")
+        page.answer = page.grant
+        assert box.join(page.line(), "--yes") == 0 and len(page.keys()) == 1
+
+    def test_a_hotels_page_in_between_costs_neither_the_key_nor_the_invitation(
+        self, page: JoinPage, box: Box, tmp_path: Path, authority: Authority
+    ) -> None:
+        page.answer = lambda _: None  # it has heard us, and its answer was lost
+        assert box.join(page.line(), "--yes") == 1
+        with JoinPage(tmp_path / "hotel", authority) as hotel:
+            line = hotel.line(fingerprint=page.fingerprint)
+            assert box.join(line, "--yes") == 1 and hotel.asked == []
+        page.answer = page.grant
+        assert box.join(page.line(), "--yes") == 0 and len(page.keys()) == 1
+
+    @pytest.mark.parametrize("status", [403, 404])
+    def test_what_a_proxy_says_of_itself_is_not_the_pages_word(
+        self, status: int, page: JoinPage, box: Box
+    ) -> None:
+        page.answer = lambda _: b"HTTP/1.1 %d Sorry\r\n\r\n<html>nginx</html>" % status
+        assert box.join(page.line(), "--yes") == 1 and box.files == ["agent.swarm.joining"]
         page.answer = page.grant
         assert box.join(page.line(), "--yes") == 0 and len(page.keys()) == 1
 
@@ -264,6 +284,20 @@ class TestByFile:
         assert box.swarm.stat().st_mode & 0o777 == 0o600
         out = capsys.readouterr().out
         assert "mqtts://a.example" in out and "Paris" in out and "Free" in out
+
+    def test_what_is_in_it_cannot_steer_the_terminal(
+        self, box: Box, tmp_path: Path, authority: Authority, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        given = tmp_path / "box-1.swarm"
+        given.write_text(joined(authority, "box-1", "a\x1b[2J.example", place="Pa\x1b[8mris"))
+        assert box.join(str(given), "--yes") == 1
+        out, err = capsys.readouterr()
+        assert "\x1b" not in out + err and "Pa\ufffd[8mris" in out
+        name = "box\x1b[2J"
+        given.write_text(joined(authority, name))
+        assert box.join(str(given), "--yes") == 2
+        out, err = capsys.readouterr()
+        assert out == "" and "\x1b" not in err and err.count("\n") == 1
 
     def test_an_empty_or_a_broken_one_is_one_line_and_2(
         self, box: Box, tmp_path: Path, authority: Authority, capsys: pytest.CaptureFixture[str]
