@@ -12,9 +12,9 @@ from typing import Any
 
 from agent import wire
 from agent.dial import Broker, BrokerError, authorities, parse_broker
+from agent.swarm_file import MOST_TEXT
 from agent.targets import Network
 
-MAX_TEXT = 64
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
 
@@ -41,7 +41,7 @@ def devices_of(settings: Mapping[str, Any], name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(words))
 
 
-def text_of(settings: Mapping[str, Any], name: str, limit: int = MAX_TEXT) -> str | None:
+def text_of(settings: Mapping[str, Any], name: str, limit: int = MOST_TEXT) -> str | None:
     value = settings.get(name)
     if value is None:
         return None

@@ -24,6 +24,7 @@ from agent.certificate import common_name
 
 SYSTEM_PATH = "/etc/swarming/agent.swarm"
 MOST_BYTES = 64 * 1024
+MOST_TEXT = 64  # letters of place or ISP that an agent takes
 _TEXTS = ("name", "place", "isp")
 _LINE = re.compile(r"([a-z][a-z0-9_-]*)[ \t]*=[ \t]*(\S.*)")
 _BEGIN = re.compile(r"^-----BEGIN ", re.MULTILINE)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.swarm_file import SwarmFile
+from agent.swarm_file import MOST_TEXT, SwarmFile
 from indexer import ca_files, ca_x509, config
 from indexer.ca import DAYS, Authority, CaError, Issued, check, role_of
 
@@ -56,6 +56,7 @@ def _init(folder: Path, flags: argparse.Namespace) -> int:
 
 def _issue(folder: Path, flags: argparse.Namespace) -> int:
     authority = Authority.open(folder)
+    _check_texts(flags)
     out = Path(flags.out or folder / "out")
     ca_files.make_folder(out)
     if flags.server:
@@ -76,6 +77,13 @@ def _issue(folder: Path, flags: argparse.Namespace) -> int:
         else:
             print(_agent(authority, name, out, flags))
     return 0
+
+
+def _check_texts(flags: argparse.Namespace) -> None:
+    """CaError where a box would not take the file."""
+    for flag, text in (("--place", flags.place), ("--isp", flags.isp)):
+        if text is not None and (len(text) > MOST_TEXT or not text.isprintable()):
+            raise CaError(f"{flag}: at most {MOST_TEXT} printable characters")
 
 
 def _revoke(folder: Path, flags: argparse.Namespace) -> int:

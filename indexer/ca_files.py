@@ -16,20 +16,23 @@ _LOCK = "lock"
 
 
 def write(path: Path, content: str | bytes, mode: int = OPEN) -> None:
-    """The file is there whole, on the disk, with this mode."""
+    """The file is there whole, on the disk, with this mode. OSError names it."""
     content = content.encode() if isinstance(content, str) else content
     new = path.with_name(f".{path.name}.new")
-    with contextlib.suppress(FileNotFoundError):
-        new.unlink()  # of a run that ended half-way
-    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SECRET)
-    with open(descriptor, "wb") as file:
-        file.write(content)
-        os.fchmod(descriptor, mode)
-        _hand_over(path.parent, descriptor)
-        file.flush()
-        os.fsync(descriptor)
-    os.replace(new, path)
-    sync(path.parent)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            new.unlink()  # of a run that ended half-way
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SECRET)
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            os.fchmod(descriptor, mode)
+            _hand_over(path.parent, descriptor)
+            file.flush()
+            os.fsync(descriptor)
+        os.replace(new, path)
+        sync(path.parent)
+    except OSError as error:  # what a write raises does not know the name
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def make_folder(path: Path) -> None:

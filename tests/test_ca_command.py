@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 from datetime import UTC, datetime, timedelta
@@ -103,6 +104,25 @@ def test_a_swarm_file_is_one_that_an_agent_reads(ca: Ca) -> None:
     assert found.brokers == (f"mqtts://{HOST}:8883",)
     assert found.ca.strip() == (ca.folder / "ca.crt").read_text().strip()
     assert (ca.out / "box-1.swarm").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("place", ["Pa\nris", "Pa\x1b[2Jris", "Pa\udcffris", "x" * 65])
+def test_what_no_box_would_take_is_not_issued(place: str, ca: Ca) -> None:
+    ca("init", HOST)
+    for flag in ("--place", "--isp"):
+        assert f"{flag}: at most 64 printable" in ca.refused("issue", "box-1", flag, place)
+    assert "box-1" not in ca("list")
+
+
+def test_a_full_disk_is_said_of_the_file(ca: Ca, monkeypatch: pytest.MonkeyPatch) -> None:
+    ca("init", HOST)
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    said = ca.refused("issue", "box-1")
+    assert f"{ca.folder}/issued/" in said and "No space left" in said and "None" not in said
 
 
 def test_what_the_operator_changes_in_swarm_toml_is_in_the_next_file(ca: Ca) -> None:
