@@ -8,6 +8,7 @@ drops what is stored when what was on its way has arrived, and once more when ot
 it, too.
 """
 
+import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -90,6 +91,17 @@ def left_names(records: Iterable[AgentRecord]) -> set[str]:
 def is_past(record_facts: dict[str, Any], seen_ms: int, before_ms: int) -> bool:
     """Whether a record is of before: its last word was the goodbye, or it was not seen since."""
     return has_left(record_facts) or seen_ms < before_ms
+
+
+def is_named(facts: dict[str, Any], agent: str) -> bool:
+    """Whether a verdict is this agent's, or its sentence names it.
+
+    Agents may be called like anything that a verdict says ("me", "fine"): only where sentences put
+    an agent's name is it one.
+    """
+    where = r"\b[Ff]rom |\bIt is |\bonly for (?:[\w.-]+, )*"
+    found = re.search(rf"(?:{where}){re.escape(agent)}(?![\w-]|\.\w)", str(facts.get("sentence")))
+    return facts.get("agent") == agent or found is not None
 
 
 def _asked_ms(facts: dict[str, Any], record: AgentRecord, now_ms: int) -> int | None:

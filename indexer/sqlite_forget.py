@@ -9,7 +9,7 @@ perhaps came back, is made again of what is left of it.
 import json
 import sqlite3
 
-from indexer.leaving import is_past
+from indexer.leaving import is_named, is_past
 from indexer.rollup import HOUR_S, LEVELS_S
 from indexer.sqlite_tables import HOUR_MS
 from indexer.sqlite_write import Numbers
@@ -116,9 +116,14 @@ def rest(db: sqlite3.Connection, agent: str, before_ms: int) -> int:
         "DELETE FROM dead WHERE topic IN (?, ?) AND at_ms < ?",
         (f"ping/{agent}", f"ping/{agent}/batch", before_ms),
     ).rowcount
-    gone += db.execute(
-        "DELETE FROM verdicts WHERE at_ms < ? AND instr(facts, ?)", (before_ms, json.dumps(agent))
-    ).rowcount
+    said = "SELECT at_ms, target, facts FROM verdicts WHERE at_ms < ? AND instr(facts, ?)"
+    named = [
+        row[:2]
+        for row in db.execute(said, (before_ms, agent))
+        if is_named(json.loads(row[2]), agent)
+    ]
+    db.executemany("DELETE FROM verdicts WHERE at_ms = ? AND target = ?", named)
+    gone += len(named)
     found = db.execute("SELECT facts, seen_ms FROM agents WHERE agent = ?", (agent,)).fetchone()
     if found is not None and is_past(json.loads(found[0]), found[1], before_ms):
         gone += db.execute("DELETE FROM agents WHERE agent = ?", (agent,)).rowcount

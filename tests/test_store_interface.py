@@ -542,12 +542,14 @@ def test_what_was_said_of_a_forgotten_agent_goes_and_no_more(store: Store):
     store.put_dead([Dead(NOW_MS + 5, "ping/box", b"later", "not JSON")])
     store.put_verdict(NOW_MS - 5, "a.example", {"agent": "box"})
     store.put_verdict(NOW_MS - 5, "b.example", {"agent": None, "sentence": "box office is slow"})
+    store.put_verdict(NOW_MS - 5, "c.example", {"agent": None, "sentence": "From box: 80 ms."})
+    store.put_verdict(NOW_MS - 5, "d.example", {"agent": None, "word": "box", "scope": "box"})
     store.put_agents([AgentRecord("box", {"left": True}, NOW_MS + 7, NOW_MS + 7, False)])
     store.put_watch(NOW_MS - 5, "watch/box", "a.example", "ann")
     store.put_fact("salt", "abc")
-    assert store.forget("box", NOW_MS) == 4
+    assert store.forget("box", NOW_MS) == 5
     assert [each.topic for each in store.dead()] == ["ping/boxer", "ping/other", "ping/box"]
-    assert [each.target for each in store.verdicts(0, NOW_MS)] == ["b.example"]
+    assert {each.target for each in store.verdicts(0, NOW_MS)} == {"b.example", "d.example"}
     assert store.agents() == []
     assert len(store.watch_history()) == 1 and store.fact("salt") == "abc"
 

@@ -8,6 +8,7 @@ import pytest
 
 from agent import wire
 from indexer import verdict
+from indexer.leaving import is_named
 from tests.verdict_world import NOW_MS, World
 
 SUSPECT = "suspect.example"
@@ -535,6 +536,25 @@ def test_a_trouble_of_one_agents_own_leaves_the_target_fine_for_the_swarm() -> N
     answer = world.judge(SUSPECT)
     assert (answer.word, answer.state) == ("fine", "fine")
     assert "fine for 4 of 5 agents" in answer.sentence and "me" in answer.sentence
+
+
+@pytest.mark.parametrize("name", ["me", "box.fine", "fine"])
+def test_who_is_forgotten_is_found_in_what_was_said_of_it_and_nobody_else_is(name: str) -> None:
+    world = swarm()
+    world.agent(name, isp="Other", place="Brest")
+    world.usual(name, *OTHERS, SUSPECT)
+    for number in (1, 2, 3, 4):
+        fine_for(world, f"peer-{number}", SUSPECT, *OTHERS)
+    for target in (SUSPECT, *OTHERS):
+        slow_for(world, name, target)
+    for minute in (9, 5, 2):
+        world.ladder(name, minute, gateway_ms=70, hop_ms=80)
+    for of in (None, name):
+        facts = verdict.as_json(world.judge(SUSPECT, of))
+        assert name in facts["sentence"]
+        said = {one for one in ("me", "peer-1", "peer-2", "box.fine", "fine", "slow", "isp")
+                if is_named(facts | {"agent": None}, one)}  # fmt: skip
+        assert said == {name}
 
 
 def test_nobody_looked() -> None:

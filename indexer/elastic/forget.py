@@ -7,7 +7,6 @@ was deleted the engine takes none of fewer probes in its place.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 from indexer.elastic import read
 from indexer.elastic.document import raw_of
@@ -15,7 +14,7 @@ from indexer.elastic.engine import Engine
 from indexer.elastic.read import HOUR_MS, MIN_TIME_MS, Query, between
 from indexer.elastic.rollup import Rolling
 from indexer.elastic.state import State, action
-from indexer.leaving import is_past
+from indexer.leaving import is_named, is_past
 from indexer.rollup import HOUR_S, LEVELS_S
 from indexer.store import Dead, StoreDown
 
@@ -113,11 +112,11 @@ class Forgetting:
             after = letters[-1]
 
     def _verdicts(self) -> Iterator[str]:
-        """Those that name it, as a value of their own."""
+        """Those that name it."""
         filters = [between(MIN_TIME_MS, self._before_ms)]
         sort = [("@timestamp", "asc"), ("_seq_no", "asc")]
         hits = read.pages(self._engine, f"{self._prefix}-verdicts", filters, sort)
-        return (hit["_id"] for hit in hits if _names(raw_of(hit), self._agent))
+        return (hit["_id"] for hit in hits if is_named(raw_of(hit)[2], self._agent))
 
     def _record(self) -> int:
         path = f"/{self._prefix}-agents/_doc/{self._agent}"
@@ -157,12 +156,3 @@ class Forgetting:
 
 def _of(level: int) -> Query:
     return {"term": {"swarming.step_s": level}}
-
-
-def _names(value: Any, agent: str) -> bool:
-    """Whether it is this name, or holds it."""
-    if isinstance(value, dict):
-        return any(_names(one, agent) for one in value.values())
-    if isinstance(value, list):
-        return any(_names(one, agent) for one in value)
-    return bool(value == agent)
