@@ -101,7 +101,7 @@ def new_token() -> str:
 
 
 def id_of(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
+    return hashlib.sha256(token.encode(errors="replace")).hexdigest()
 
 
 class Invites:

@@ -1,10 +1,12 @@
 """How a box becomes a member: POST /join, and the page on which operators approve it.
 
 No password is asked of a box: the token of its invitation is what it knows. Who knows none learns
-nothing, and after some tries not even that. A box that has to wait asks again every few seconds.
+nothing, and after some tries not even that; whoever guesses shuts nobody else out, though all of a
+house, or of a proxy, come from one address. A box that has to wait asks again every few seconds.
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +21,7 @@ from starlette.routing import Route
 
 from agent import wire
 from indexer.ca import Authority, CaError
-from indexer.invites import BadRequest, Invite, Invites, Told
+from indexer.invites import BadRequest, Invite, Invites, Told, id_of
 from indexer.web.render import page
 
 MOST_BYTES = 16_384
@@ -86,23 +88,41 @@ class Door:
 
     def ask(self, body: bytes, address: str) -> Reply:
         """What a box is told."""
-        if self._wrongs.too_many(address, self._monotonic()):
-            self._tell(address, "too many wrong invitations from %s: none is looked at for a while")
-            return Reply(429, {"error": "too many wrong invitations: try again in ten minutes"})
         try:
             token, told = _read(body, address)
+            if self._is_shut(address) and not self._is_known(token):
+                return self._too_many(address)
             word, invite = self.invites().ask(token, told, self.now_s)
-        except (BadRequest, wire.WireError) as error:
+        except BadRequest as error:
             self._tell(address, "a request to join from %s is none: %s", str(error))
             return Reply(400, {"error": str(error)})
+        except wire.WireError as error:
+            return self._wrong(address, Reply(400, {"error": str(error)}), "it is no request")
         except CaError as error:
             self._tell(address, "%s cannot join: %s", str(error))
             return Reply(503, {"error": "this page cannot let anybody in now; its log says why"})
         if word == "unknown" or invite is None:
-            self._wrongs.one_more(address, self._monotonic())
-            self._tell(address, "refused %s: its invitation is not known, used up, or over")
-            return Reply(403, {"error": _UNKNOWN})
+            why = "its invitation is not known, used up, or over"
+            return self._wrong(address, Reply(403, {"error": _UNKNOWN}), why)
         return self._answer(word, invite, address)
+
+    def _is_known(self, token: str) -> bool:
+        """Whether there is such an invitation, whatever became of it; at little cost."""
+        return os.path.exists(self._folder / "invites" / f"{id_of(token)}.json")
+
+    def _is_shut(self, address: str) -> bool:
+        return self._wrongs.too_many(address, self._monotonic())
+
+    def _wrong(self, address: str, reply: Reply, why: str) -> Reply:
+        if self._is_shut(address):
+            return self._too_many(address)
+        self._wrongs.one_more(address, self._monotonic())
+        self._tell(address, "refused %s: %s", why)
+        return reply
+
+    def _too_many(self, address: str) -> Reply:
+        self._tell(address, "too many wrong invitations from %s: none is looked at for a while")
+        return Reply(429, {"error": "too many wrong invitations: try again in ten minutes"})
 
     def _answer(self, word: str, invite: Invite, address: str) -> Reply:
         if word == "refused":

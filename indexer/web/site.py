@@ -8,7 +8,7 @@ from pathlib import Path
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
@@ -58,6 +58,7 @@ def site(store: Store, desk: Desk) -> Starlette:
             StoreDown: _busy,
             Busy: _busy,
             ListRefused: _refused_list,
+            ClientDisconnect: _gone,
             Exception: _broken,
         },
     )
@@ -102,6 +103,11 @@ async def _busy(request: Request, error: Exception) -> Response:
 
 async def _refused_list(request: Request, error: Exception) -> Response:
     return _told(request, 400, str(error))
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    """Who asked went away in the midst of it: no news, for anybody can do that all day."""
+    return Response(status_code=400)
 
 
 async def _broken(request: Request, error: Exception) -> Response:
