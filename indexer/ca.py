@@ -107,7 +107,7 @@ class Authority:
         if not ca_x509.is_p256(public_key):
             raise CaError(f"{name}: only keys on the curve P-256 are certified")
         with _told(), ca_files.locked(self.folder):
-            serial = _serial(now)
+            serial = _serial(now, self._newest())
             ends = now + timedelta(days=days)
             made = self._signer().certify(name, public_key, hosts, serial, now, ends)
             ca_files.write(self.folder / _ISSUED / f"{serial:x}.crt", ca_x509.pem(made))
@@ -144,6 +144,11 @@ class Authority:
                 one = x509.load_pem_x509_certificate(path.read_bytes())
                 found.append(_issued(one, revoked.get(one.serial_number)))
         return sorted(found, key=lambda one: one.serial)
+
+    def _newest(self) -> int:
+        """The largest serial number there is."""
+        names = (path.stem for path in (self.folder / _ISSUED).glob("[0-9a-f]*.crt"))
+        return max((int(name, 16) for name in names), default=0)
 
     def _crl(self) -> x509.CertificateRevocationList:
         with _told():
@@ -239,9 +244,9 @@ def _issued(made: x509.Certificate, revoked_at: datetime | None) -> Issued:
     return Issued(name, role, made.serial_number, begins, ends, revoked_at)
 
 
-def _serial(now: datetime) -> int:
-    """A later one is larger; nobody can guess it."""
-    return int(now.timestamp() * 1000) << 64 | secrets.randbits(64)
+def _serial(now: datetime, newest: int = 0) -> int:
+    """A later one is larger, also where the clock was set back; nobody can guess it."""
+    return max(int(now.timestamp() * 1000), (newest >> 64) + 1) << 64 | secrets.randbits(64)
 
 
 def _swarm_toml(host: str) -> str:

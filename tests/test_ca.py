@@ -251,6 +251,15 @@ def test_all_of_a_name_go_or_all_but_the_newest(authority: Authority) -> None:
         authority.revoke("b", now())
 
 
+def test_the_newest_is_what_was_issued_last_also_by_a_clock_that_was_set_back(
+    authority: Authority,
+) -> None:
+    key = new_key().public_key()
+    by_clocks = (now(), now() + 300 * DAY, now() - DAY)
+    serials = [authority.issue("b", key, role="agent", now=at).serial_number for at in by_clocks]
+    assert authority.revoke("b", now(), but_newest=True) == serials[:2]
+
+
 def test_a_name_that_was_never_issued_is_a_slip_of_the_pen(authority: Authority) -> None:
     issue(authority, "box-1")
     with pytest.raises(CaError, match="did you mean box-1"):
