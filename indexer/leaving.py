@@ -72,13 +72,16 @@ def wants_forgetting(facts: dict[str, Any]) -> bool:
     return has_left(facts) and facts.get("forget") is not None
 
 
-def is_older(facts: dict[str, Any], known: dict[str, Any]) -> bool:
+def is_older(facts: dict[str, Any], known: dict[str, Any], now_ms: int) -> bool:
     """Whether these words of an agent were said before those that are known; when in doubt, not.
 
     It says when it said something, or wanted to be forgotten, or at least since when it has run;
-    and of one run the last word is that it leaves.
+    and of one run the last word is that it leaves. A time that has not come yet is by a wrong
+    clock: else a goodbye that a broker still holds would be the last word for ever.
     """
     said_ms, known_ms = _order_ms(facts), _order_ms(known)
+    if said_ms > now_ms + FUTURE_MS:
+        return True
     if said_ms == known_ms:
         return has_left(known) and not has_left(facts)
     return said_ms < known_ms

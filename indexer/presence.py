@@ -97,7 +97,7 @@ class Presence:
             seen_ms = now_ms if said_ms is None else min(said_ms, now_ms)
             here = message.facts.get("here") is not False
             known = AgentRecord(message.agent, {}, seen_ms, None if here else seen_ms, here)
-        elif known.facts and is_older(message.facts, known.facts):
+        elif known.facts and is_older(message.facts, known.facts, now_ms):
             return
         here = known.here and not has_left(message.facts)
         self._records[message.agent] = known._replace(facts=message.facts, here=here)

@@ -136,6 +136,17 @@ def test_a_clock_that_is_wrong_cannot_say_when_so_it_is_when_it_was_seen_last() 
         assert leavers.before_ms == {"a1": RECORD.seen_ms}
 
 
+def test_a_goodbye_by_a_clock_that_was_ahead_takes_nothing_of_who_is_back() -> None:
+    goodbye = forget(T0 + 10**10)  # retained on a broker that the box has not met since
+    presence, leavers = (
+        Presence([AgentRecord("a1", dict(said(HERE).facts), T0, None, True)]),
+        Leavers(),
+    )
+    presence.about(said(goodbye), True, T0 + 1000)
+    leavers.heard(said(goodbye), presence.record("a1"), T0 + 1000, 0.0)
+    assert leavers.before_ms == {} and known(presence, T0 + 2000).here
+
+
 # --- over a real broker -------------------------------------------------------------------------
 
 
