@@ -109,6 +109,11 @@ def write(path: str, control: Control) -> None:
         file.flush()
         os.fsync(handle)
     os.replace(new, path)
+    folder_handle = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder_handle)  # the name, too
+    finally:
+        os.close(folder_handle)
 
 
 def _as_json(control: Control) -> dict[str, Any]:

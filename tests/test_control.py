@@ -30,6 +30,17 @@ def test_what_is_written_is_read(journal: str) -> None:
     assert control.read(path) == Control(paused=True)
 
 
+def test_the_files_name_is_on_the_disk_too_before_anybody_is_told(
+    journal: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[str] = []
+    link = "/proc/self/fd/{}".format
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append(os.readlink(link(handle))))
+    path = control.path_beside(journal)
+    control.write(path, Control(paused=True))
+    assert synced == [f"{path}.new", os.path.dirname(path)]
+
+
 PAUSE = control.Pause(for_s=7200.0, until_ms=1_790_000_000_000, boot_id="b1", boot_s=100.0)
 
 
