@@ -31,6 +31,7 @@ class Machine:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.init: int | None = None  # its first process, as this machine counts
 
     def boot(self, *options: str) -> None:
         """Up when this returns; the options are systemd-nspawn's."""
@@ -45,19 +46,18 @@ class Machine:
                 command, stdin=subprocess.DEVNULL, stdout=console, stderr=console, env=told
             )
         try:
-            self.init = wait_for(self._child, what="a container")
             wait_for(self._is_up, 60, f"systemd in {self.root}")
         except BaseException:
             self.end()
             raise
 
-    def _child(self) -> int | None:
+    def _is_up(self) -> bool:
+        """Asked of nspawn's child, which while it sets out is not yet the one that stays."""
         pid = self._process.pid
         assert self._process.poll() is None, Path(f"{self.root}.console").read_text()
-        return next(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()), None)
-
-    def _is_up(self) -> bool:
-        return self.asked("systemctl", "is-system-running").strip() in _READY
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        self.init = int(children[0]) if children else None
+        return bool(children) and self.asked("systemctl", "is-system-running").strip() in _READY
 
     def run(self, *command: str, what: str = "all") -> str:
         """What it prints, with its errors. Raises Failed. ``what``: the namespaces it enters."""
@@ -100,7 +100,7 @@ class Machine:
 
     def end(self) -> None:
         """Powered off; what does not go by itself in time is ended."""
-        if self._process.poll() is None and hasattr(self, "init"):
+        if self._process.poll() is None and self.init is not None:
             self.asked("systemctl", "poweroff")
         try:
             self._process.wait(30)

@@ -198,15 +198,19 @@ def test_the_unit_pings_whoever_the_range_of_groups_lets(
     assert found[1] == f"{method} sockets"
 
 
-def test_a_plain_user_without_either_pings_by_the_systems_ping_and_says_so(swarm: Machine) -> None:
+def test_a_plain_user_without_either_has_the_systems_ping_and_is_told(swarm: Machine) -> None:
+    """Debian 13's ping has no right of its own any more: then nobody pings, and that is said."""
     swarm.sysctl("net.ipv4.ping_group_range", "1 0")
     user = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "env", "HOME=/tmp")
-    told = swarm.run(*user, "swarming-agent", "once", "127.0.0.1", "--allow-private", "127.0.0.0/8")
+    pings = "1 received" in swarm.asked(*user, "ping", "-c", "1", "127.0.0.1")
+    again = ("swarming-agent", "once", "127.0.0.1", "--allow-private", "127.0.0.0/8")
+    told = swarm.asked(*user, *again)
     print(f"{swarm.root.name}: {told}")
-    assert "ping_group_range" in told and "0 of 10 lost" in told
+    assert "A better way to ping: sysctl -w net.ipv4.ping_group_range" in told
+    assert ("0 of 10 lost" if pings else "this box may not send that") in told
     doctor = swarm.asked(*user, "swarming-agent", "doctor")
-    assert re.search(r"icmp .*ping command", doctor), doctor
-    assert "ping_group_range" in doctor
+    line = next(line for line in doctor.splitlines() if "icmp" in line)
+    assert "ping_group_range" in line, doctor
 
 
 def test_the_clocks_word_is_timesyncds(swarm: Machine) -> None:
