@@ -18,6 +18,9 @@ HEALTH_FIELDS = (
     *("namesake", "place", "isp", "budget", "paused_until", "left", "forget"),
 )
 
+# Of who wants to be forgotten nothing else may stay on a broker: what it says there is retained.
+_TO_BE_FORGOTTEN = ("v", "version", "agent", "here", "epoch", "since", "clock", "left", "forget")
+
 
 class Announcer:
     """Decides whether the facts are worth another retained message."""
@@ -45,6 +48,8 @@ class Announcer:
 
 def encode(facts: dict[str, Any], limit_bytes: int) -> bytes:
     """The facts as they are published; too large for the broker, without what a list made long."""
+    if facts.get("left") and facts.get("forget"):
+        facts = {name: facts[name] for name in _TO_BE_FORGOTTEN if name in facts}
     payload = wire.encode_json(facts)
     if len(payload) <= limit_bytes:
         return payload

@@ -1,10 +1,11 @@
 """What ``agent/<agent>`` says, when it is said again, and who shares an access network."""
 
+import json
 from typing import Any
 
 import pytest
 
-from agent.about import EVERY_MS, Announcer, access_group
+from agent.about import EVERY_MS, Announcer, access_group, encode
 
 FACTS: dict[str, Any] = {
     "agent": "box",
@@ -21,6 +22,16 @@ def said(facts: dict[str, Any], at_ms: int = 0) -> Announcer:
     announcer = Announcer()
     announcer.said(facts, at_ms)
     return announcer
+
+
+@pytest.mark.parametrize("wish", [{}, {"forget": "2026-11-26T09:30:00.000Z"}])
+def test_who_wants_to_be_forgotten_leaves_nothing_else_on_the_broker(wish: dict[str, Any]) -> None:
+    last = FACTS | {"place": "Lyon", "here": False, "left": True} | wish
+    said = json.loads(encode(last, 65_536))
+    assert (said == last) is not bool(wish)
+    if wish:
+        names = {"agent", "here", "epoch", "clock", "left", "forget"}
+        assert said == {name: last[name] for name in names}
 
 
 def test_the_first_word_goes_at_once() -> None:

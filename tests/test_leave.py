@@ -90,6 +90,7 @@ def test_a_running_agent_says_it_itself_and_ends_well(
         assert said["left"] is True and said["here"] is False
         assert begun <= said["forget"] <= wire.rfc3339(time.time_ns() // 1_000_000)
         assert held(server) == said
+        assert not {"place", "link", "list", "traffic", "access_group"} & set(said), "nor its place"
         out = capsys.readouterr().out
         assert f"mqtt://127.0.0.1:{server.port}: told" in out
         assert f"removed: {box.journal}\n" in out
