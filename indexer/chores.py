@@ -1,6 +1,7 @@
 """What the loop does now and then: presence, lists, the lease, roll-ups, retention, judging.
 
-Only who leads judges, rolls up, drops and forgets. What is long has a thread of its own, one at a
+Only who leads judges, rolls up and drops; it forgets first, and the others later, for what they had
+still to read may have come after it. What is long has a thread of its own, one at a
 time of each kind, and comes back to the loop as an event: judging, roll-ups, dropping what is too
 old, forgetting an agent, and the pen, which writes whatever nothing waits for. The rest is short;
 its StoreDown goes to the caller.
@@ -32,6 +33,7 @@ SHARE_S = 0.5
 ROLLUP_S = 60.0
 ROLLUP_CHUNK = 500
 RETAIN_S = 3600.0
+FOLLOW_S = 300.0  # who does not lead forgets an agent so much later
 _SOON_S = 0.02  # what is due but has to wait is looked at again after this
 _PATIENCE = 10  # judging may take a tenth of the time, and so may roll-ups
 _OVERDUE = 10  # pauses after which what waits for a rest is done without one
@@ -85,8 +87,8 @@ class Chores:
             more = 0 if idle else _OVERDUE
             if now_s >= self._roll_s + more * self._roll_pause_s:
                 self._rollup(now_ms)
-            self._forget(now_s)
             self._every("retain", (1 + more) * RETAIN_S, now_s, lambda: self._retain(now_ms))
+        self._forget(now_s if self.leader.leads(now_ms) else now_s - FOLLOW_S)
         self._every("presence", PRESENCE_S, now_s, lambda: self._pen.look(now_ms))
         self._pen.write(now_s)
 

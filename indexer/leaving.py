@@ -5,7 +5,7 @@ more. `forget: TIME` beside it wants all dropped that is from before. The messag
 comes again at each connection and from every broker, also when the agent has long joined again:
 only its time decides. Results of before are from then on confirmed, and not stored. The leader
 drops what is stored when what was on its way has arrived, and once more when others have heard of
-it, too.
+it, too; the others do the same some minutes later, for a session of theirs may have held results.
 """
 
 import re

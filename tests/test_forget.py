@@ -12,6 +12,8 @@ import pytest
 
 from agent import cli, wire
 from agent.wire import About
+from indexer import chores
+from indexer.leader import LEASE
 from indexer.leaving import AGAIN_S, DOWN_S, SETTLE_S, Asked, Leavers
 from indexer.presence import Presence
 from indexer.store import AgentRecord, Store
@@ -232,6 +234,22 @@ def test_a_store_that_was_down_forgets_when_it_is_back(
             wait_for(lambda: not soon_due(indexer), what="its answer")
             indexer.leavers.done(Asked("a1", indexer.leavers.before_ms["a1"]), -DOWN_S, False)
             wait_for(lambda: seqs(real) == [], what="a1 forgotten")
+
+
+def test_what_an_indexer_that_does_not_lead_still_had_to_read_is_forgotten_by_it(
+    mosquitto: Callable[..., Server], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was away; its session held results that another one has stored, and forgotten since."""
+    monkeypatch.setattr(chores, "FOLLOW_S", 1.0)
+    port = mosquitto().port
+    with sqlite(tmp_path / "s.db") as store, Client(port, "ack/+", "indexer/+") as client:
+        assert store.lease(LEASE, "indexer-other", now_ms(), 500_000)
+        with running(settings(port), store) as indexer:
+            client.wait_online()
+            measured(client, "a1", 1, 2)
+            about(client, forget(now_ms()))
+            wait_for(lambda: seqs(store) == [], what="a1 forgotten")
+            assert not indexer.chores.leader.leads(now_ms())
 
 
 def test_a_real_box_joins_leaves_is_forgotten_and_joins_again(tmp_path: Path) -> None:
