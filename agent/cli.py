@@ -15,6 +15,7 @@ from typing import NoReturn
 
 from agent import clock, config, control, flags, log_lines, once, status
 from agent.config import ConfigError
+from agent.notify import Notifier
 from agent.store import JournalError
 from agent.store_view import ViewError, view
 
@@ -64,6 +65,7 @@ def run(options: argparse.Namespace) -> int:
     log_lines.begin(settings.log_level)
     if control.read(control.path_beside(settings.journal)).gone:
         log.info("this box has left its swarm: join brings it back, and so does resume")
+        Notifier().ready()  # or systemd takes it for a start that failed, and tries for ever
         return 0
     words = [broker.host for broker in settings.brokers]
     threading.Thread(target=_doubt, args=(words,), name="doubt", daemon=True).start()
