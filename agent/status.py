@@ -4,6 +4,7 @@ The loop hands over a snapshot of bytes; a thread gives it to whoever asks and r
 or as root. The socket's name is made from the journal's path, so each journal has its own.
 """
 
+import contextlib
 import hashlib
 import os
 import signal
@@ -71,6 +72,7 @@ def ask(journal: str) -> dict[str, Any]:
         client.settimeout(TIMEOUT_S)
         try:
             client.connect(_address(journal))
+            _check_owner(client, journal)
             payload = b""
             while (part := client.recv(65536)) and len(payload) < MAX_BYTES:
                 payload += part
@@ -95,6 +97,7 @@ def pid(journal: str) -> int:
             client.connect(_address(journal))
         except OSError as error:
             raise NobodyThere(_nobody(journal)) from error
+        _check_owner(client, journal)
         found = _peer(client)[0]
     if found <= 0:
         raise StatusError(f"the agent on {journal} runs in another container")
@@ -149,6 +152,17 @@ def _peer(client: socket.socket) -> tuple[int, int]:
     credentials = client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
     process, user, _ = struct.unpack("3i", credentials)
     return process, user
+
+
+def _check_owner(client: socket.socket, journal: str) -> None:
+    """StatusError where it cannot be the agent: where none runs, any user may take its name, and
+    would have root leave its swarm at a broker of that user's."""
+    owners = {0, os.geteuid()}
+    for path in (journal, os.path.dirname(os.path.abspath(journal))):
+        with contextlib.suppress(OSError):
+            owners.add(os.stat(path).st_uid)
+    if _peer(client)[1] not in owners:
+        raise StatusError(f"the agent on {journal} belongs to another user")
 
 
 def _join(*parts: object) -> str:

@@ -1,6 +1,8 @@
 """``swarming-agent status``: ten lines from a snapshot, over a socket that leaves no file."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 from agent import cli, status, wire
 from agent.drain import SILENT
 from agent.store import Journal
+from tests import needs
 
 FACTS = {
     "about": {
@@ -131,3 +134,38 @@ def test_a_second_agent_cannot_answer_in_the_first_ones_place(tmp_path: Path) ->
             status.StatusServer(str(tmp_path / "journal.db"))
     finally:
         server.close()
+
+
+IMPOSTOR = """
+import os, socket, sys
+os.setuid(12345)
+with socket.socket(socket.AF_UNIX) as listening:
+    listening.bind(chr(0) + sys.argv[1])
+    listening.listen()
+    print(".", flush=True)
+    while True:
+        with listening.accept()[0] as client:
+            client.sendall(b'{"about": {"agent": "box", "brokers": ["mqtt://203.0.113.6"]}}')
+"""
+
+
+@pytest.mark.parametrize(("owner", "believed"), [(0, False), (12345, True)])
+def test_no_other_user_of_the_machine_answers_in_the_agents_place(
+    owner: int, believed: bool, tmp_path: Path
+) -> None:
+    needs.root()
+    os.chown(tmp_path, owner, owner)
+    journal = str(tmp_path / "journal.db")
+    code = [sys.executable, "-c", IMPOSTOR, status._address(journal)[1:]]
+    impostor = subprocess.Popen(code, stdout=subprocess.PIPE)
+    try:
+        assert impostor.stdout is not None and impostor.stdout.readline() == b".\n"
+        for asked in (status.ask, status.pid):
+            if believed:
+                assert asked(journal)
+            else:
+                with pytest.raises(status.StatusError, match="belongs to another user"):
+                    asked(journal)
+    finally:
+        impostor.kill()
+        impostor.communicate()
