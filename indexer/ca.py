@@ -207,8 +207,9 @@ def role_of(name: str) -> Role:
 def check_host(host: str) -> None:
     """CaError unless it is a host's name or an address, as a certificate may hold it."""
     with contextlib.suppress(ValueError):
-        ip_address(host)
-        return
+        if "%" not in host:  # an interface of this machine's
+            ip_address(host)
+            return
     parts = host.split(".")
     plain = host.isascii() and len(host) <= 253
     if not plain or not all(_is_label(part) for part in parts) or parts[-1].isdigit():

@@ -142,7 +142,8 @@ def test_no_name_is_issued_that_a_broker_would_read_otherwise(
 
 
 @pytest.mark.parametrize(
-    "host", ["", "a b", "-a", "a-", "a..b", "é.org", "1.2.3", "1.2.3.4.5", "*.org", "a" * 64]
+    "host",
+    ["", "a b", "-a", "a-", "a..b", "é.org", "1.2.3", "1.2.3.4.5", "*.org", "a" * 64, "fe80::1%e"],
 )
 def test_what_is_no_host_is_refused(host: str) -> None:
     with pytest.raises(CaError, match="neither"):
