@@ -57,16 +57,16 @@ def run(options: argparse.Namespace) -> int:
     from agent.swarming_agent import Agent  # the other commands start faster without it
 
     settings = config.load(options)
-    if not settings.brokers and settings.targets is None:
-        raise ConfigError(
-            "not joined yet: swarming-agent join 'https://…' or NAME.swarm; or name a broker "
-            "(host, host:port, mqtt://… or mqtts://…), or --targets; see --help"
-        )
     log_lines.begin(settings.log_level)
     if control.read(control.path_beside(settings.journal)).gone:
         log.info("this box has left its swarm: join brings it back, and so does resume")
         Notifier().ready()  # or systemd takes it for a start that failed, and tries for ever
         return 0
+    if not settings.brokers and settings.targets is None:
+        raise ConfigError(
+            "not joined yet: swarming-agent join 'https://…' or NAME.swarm; or name a broker "
+            "(host, host:port, mqtt://… or mqtts://…), or --targets; see --help"
+        )
     words = [broker.host for broker in settings.brokers]
     threading.Thread(target=_doubt, args=(words,), name="doubt", daemon=True).start()
     return Agent(settings, lambda: config.load(options)).run()

@@ -276,15 +276,30 @@ def test_an_upgrade_keeps_what_was_configured_and_what_was_measured(
             file.write("# Something new.\n")
     edited = [(swarm.root / f"etc/swarming/{side}.toml").read_text() for side in debs.SIDES]
     pids = [swarm.unit(unit, "MainPID") for unit in UNITS]
+    journal = (swarm.root / "var/lib/private/swarming/journal.db").stat().st_ino
     install(swarm, debs.build(tmp_path / "dist", "--version", "99.1.0", sources=sources))
     assert "99.1.0" in swarm.run("dpkg-query", "--show", "swarming-agent")
     assert edited == [(swarm.root / f"etc/swarming/{side}.toml").read_text() for side in debs.SIDES]
     assert all(swarm.unit(unit, "ActiveState") == "active" for unit in UNITS)
     assert pids != [swarm.unit(unit, "MainPID") for unit in UNITS], "the new ones run"
+    assert (swarm.root / "var/lib/private/swarming/journal.db").stat().st_ino == journal
     found = more_results(swarm, len(results(swarm)))
     assert had < set(epochs(found)), "the store holds what it held, and goes on"
     assert found[-1]["agent"] == "box-1"
     assert none_lost_none_twice(swarm)
+
+
+def test_a_box_that_leaves_is_stopped_and_is_not_tried_again(swarm: Machine) -> None:
+    swarm.run("swarming-agent", "leave", "--yes")
+    wait_for(lambda: swarm.unit("swarming-agent", "ActiveState") == "inactive")
+    assert (swarm.root / "etc/swarming/agent.swarm").read_bytes() == b""
+    swarm.run("systemctl", "start", "swarming-agent")
+    wait_for(lambda: swarm.unit("swarming-agent", "ActiveState") == "inactive")
+    assert swarm.unit("swarming-agent", "Result") == "success"
+    assert "has left its swarm: join brings it back" in swarm.log_of("swarming-agent")
+    (swarm.root / "etc/swarming/agent.swarm").unlink()
+    swarm.run("systemctl", "start", "swarming-agent")
+    assert swarm.unit("swarming-agent", "ConditionResult") == "no", "not a failure, either"
 
 
 def test_removed_they_stop_and_keep_their_own(swarm: Machine) -> None:
@@ -292,7 +307,7 @@ def test_removed_they_stop_and_keep_their_own(swarm: Machine) -> None:
     assert "swarming-" not in swarm.shell("cat /proc/[0-9]*/comm")
     assert not list(swarm.root.glob("usr/lib/swarming*")), "no bytecode is left behind"
     assert (swarm.root / "etc/swarming/agent.toml").read_text().endswith(AGENT)
-    assert (swarm.root / "var/lib/private/swarming/journal.db").exists()
+    assert (swarm.root / "var/lib/private/swarming").exists()
     assert (swarm.root / "var/lib/swarming-indexer/swarming.db").exists()
 
 
