@@ -42,7 +42,7 @@ def examine(config: Config) -> Iterator[Finding]:
     yield about_agent
     yield from filter(None, [doctor_box.owner(config.journal)])
     counts, epochs, broken = doctor_box.counted(config.journal)
-    clock, clock_is_wrong = doctor_box.the_clock(told, counts.newest_ms if counts else None)
+    clock, clock_is_wrong = doctor_box.the_clock(told, counts.known_ms if counts else None)
     name, unnamed = _name(config, about)
     who = Member(name or names.make_up(), _credentials(config, clock_is_wrong), config.mqtt)
     brokers = _brokers(config, about)

@@ -118,7 +118,7 @@ def _counts(journal: str) -> ViewCounts | None:
 def _reading(counts: ViewCounts | None) -> clock.Reading:
     """The time now, later than all that was measured."""
     boot_ns, wall_ns = clock.now_ns()
-    newest_ms = counts.newest_ms if counts else None
+    newest_ms = counts.known_ms if counts else None
     judged = clock.Clock(clock.boot_id(), boot_ns, newest_ms)
     judged.heard(clock.ask(), boot_ns, wall_ns)
     return judged.reading(*clock.now_ns())
@@ -151,9 +151,7 @@ def _agreed() -> bool:
 # --- telling the swarm
 
 
-def _tell(
-    config: Config, leaving: Leaving, forget: str | None, reading: clock.Reading
-) -> bool:
+def _tell(config: Config, leaving: Leaving, forget: str | None, reading: clock.Reading) -> bool:
     """Whether a broker holds the last word. A running agent has ended then."""
     told: list[str] = []
     if leaving.runs:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from agent import control
 from agent.control import Control
-from agent.wire import rfc3339
+from agent.wire import WireError, from_rfc3339, rfc3339
 
 log = logging.getLogger("swarming")
 
@@ -31,6 +31,7 @@ class Owner:
         self._path = control.path_beside(journal)
         self._began_s = boot_s
         self._said = Control()
+        self._forget: str | None = None  # what was measured until then
 
     @property
     def paused(self) -> bool:
@@ -47,8 +48,12 @@ class Owner:
         """No more results are to be published: they would only have to be forgotten again."""
         return self._said.left and self._said.forget is not None
 
-    def reread(self) -> None:
+    def reread(self, wall_ms: int) -> None:
+        """``wall_ms``: as the results have it. Who asks may know less of the time than the agent,
+        whose results would then be of after it."""
         before, self._said = self._said, control.read(self._path)
+        if self._said.forget != before.forget:
+            self._forget = _later(self._said.forget, wall_ms)
         if self._said.problem:
             log.warning("%s", self._said.problem)
         if self._said.left and not before.left:
@@ -82,7 +87,7 @@ class Owner:
     def facts(self) -> Mapping[str, Any]:
         """For ``agent/<agent>``."""
         if self._said.left:
-            forget = {} if self._said.forget is None else {"forget": self._said.forget}
+            forget = {} if self._said.forget is None else {"forget": self._forget}
             return {"here": False, "left": True} | forget
         if not self._said.paused:
             return {}
@@ -99,3 +104,9 @@ class Owner:
             return math.inf
         ran_s = now.boot_s - self._began_s
         return control.pause_left_s(pause, now.boot_id, now.boot_s, ran_s, now.wall_ms)
+
+
+def _later(time: str | None, wall_ms: int) -> str:
+    with contextlib.suppress(WireError):
+        wall_ms = max(wall_ms, from_rfc3339(time))
+    return rfc3339(wall_ms)

@@ -36,10 +36,13 @@ class ViewCounts(NamedTuple):
     oldest_ms: int | None
     newest_ms: int | None
     bytes: int
+    known_ms: int | None = None  # the newest time of all, of what is confirmed and gone, too
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Name and value for a person; times as the clock on the wall has them, in UTC."""
         for name, value in self._asdict().items():
+            if name == "known_ms":
+                continue  # says nothing about what the journal holds
             if name.endswith("_ms") and value is not None:
                 value = wire.rfc3339(value)
             yield name.removesuffix("_ms"), "-" if value is None else str(value)
@@ -70,6 +73,7 @@ class View:
                 oldest_ms=ends[0] if ends else None,
                 newest_ms=ends[-1] if ends else None,
                 bytes=self._tables.used_bytes(),
+                known_ms=max([state.newest_ms, *filter(None, ends)]) or None,
             )
 
     @property

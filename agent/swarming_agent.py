@@ -288,7 +288,7 @@ class Agent:
         self._probing.follow(self._watch.in_force, now)
 
     def _reload(self) -> None:
-        self._owner.reread()
+        self._owner.reread(self._wall_ms())
         self._heed_owner()
 
     def _heed_owner(self) -> None:

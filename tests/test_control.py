@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from agent import cli, control, status
+from agent import cli, control, owner, status
 from agent.control import Control
+from agent.wire import rfc3339
 from tests import needs
 from tests.agent_bed import Box, about, alone
 from tests.indexers import Client
@@ -127,6 +128,20 @@ def test_what_root_writes_belongs_to_the_folders_owner(tmp_path: Path) -> None:
     path = control.path_beside(str(tmp_path / "journal.db"))
     control.write(path, Control(paused=True))
     assert (os.stat(path).st_uid, os.stat(path).st_gid) == (12345, 23456)
+
+
+@pytest.mark.parametrize(("wall_ms", "told_ms"), [(5000, 5000), (1000, 2000)])
+def test_what_is_to_be_forgotten_ends_by_the_clock_that_the_results_have(
+    wall_ms: int, told_ms: int, journal: str
+) -> None:
+    """The command may know the time less well than the agent, which an indexer has told it."""
+    path = control.path_beside(journal)
+    control.write(path, Control(left=True, forget=rfc3339(2000)))
+    asked = owner.Owner(journal, 0.0)
+    asked.reread(wall_ms)
+    assert asked.facts()["forget"] == rfc3339(told_ms)
+    asked.reread(wall_ms + 60_000)
+    assert asked.facts()["forget"] == rfc3339(told_ms), "another SIGHUP is no other wish"
 
 
 @pytest.fixture

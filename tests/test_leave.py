@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from agent import cli, control, last_word, leave, swarm_file, wire
+from agent.clock import Reading
 from agent.control import Control
 from agent.store import Journal
 from tests import needs
@@ -148,10 +149,26 @@ def test_what_is_to_be_forgotten_is_all_that_was_measured_whatever_the_clock(
     counts = leave._counts(asleep)
     assert counts is not None
     newest_ms = time.time_ns() // 1_000_000 + 3_600_000
-    reading = leave._reading(counts._replace(newest_ms=newest_ms))
+    reading = leave._reading(counts._replace(known_ms=newest_ms))
     assert reading.trust in ("ntp", "waiting"), "the wall clock went back"
     assert leaving(asleep, f"127.0.0.1:{server.port}", "--forget") == 0
     assert held(server)["clock"]["trust"] in ("ntp", "unknown", "waiting")
+
+
+def test_what_is_confirmed_and_gone_still_says_how_late_it_must_be(tmp_path: Path) -> None:
+    path, ahead_ms = str(tmp_path / "journal.db"), time.time_ns() // 1_000_000 + 10**9
+    journal = Journal(path, "box", max_rows=1000, max_bytes=10**7, flush_s=0, now=0)
+    journal.follow(Reading("boot", 1, ahead_ms * 10**6, "indexer", 0))
+    epoch, seq = journal.add({"kind": "icmp", "target": "a.example", "ok": True}, 1)
+    journal.flush(1)
+    journal.as_results(journal.window(0, 1))
+    journal.confirm({epoch: [(seq, seq)]})
+    journal.flush(2)
+    journal.close()
+    counts = leave._counts(path)
+    assert counts is not None and (counts.waiting, counts.newest_ms) == (0, None)
+    assert counts.known_ms is not None and abs(counts.known_ms - ahead_ms) < 1000
+    assert leave._reading(counts).trust in ("ntp", "waiting"), "the wall clock went back"
 
 
 def kept(journal: object) -> bool:
