@@ -130,8 +130,10 @@ class Authority:
                 raise CaError(self._none_of(name, bool(there), now))
             crl = self._crl()
             revoked = ca_x509.revoked(crl) | dict.fromkeys(going, now)
-            # Of two lists within one second OpenSSL would believe the first.
+            # Of two lists within one second OpenSSL would believe the first. One of the future, by
+            # a clock that was wrong then, locks everybody out: no later one may follow it there.
             last = max(now - ca_x509.EARLY, ca_x509.last_update(crl) + _SECOND)
+            last = now - ca_x509.EARLY if last > now else last
             ca_files.write(self.folder / _CRL, ca_x509.pem(self._signer().crl(revoked, last)))
         return going
 

@@ -281,6 +281,17 @@ def test_a_later_list_is_later_even_within_a_second_and_never_runs_out(
     assert seen == sorted(set(seen)) and seen[-1] < at
 
 
+def test_a_list_by_a_clock_that_was_ahead_locks_nobody_out_once_there_is_another(
+    authority: Authority,
+) -> None:
+    gone, other, kept = (issue(authority, name) for name in ("b", "c", "d"))
+    authority.revoke("b", now() + 100 * DAY)
+    assert "CRL is not yet valid" in verified(authority, kept)
+    authority.revoke("c", now())
+    assert verified(authority, kept) == ""
+    assert all("revoked" in verified(authority, one) for one in (gone, other))
+
+
 def test_two_at_a_time_forget_nobody(authority: Authority) -> None:
     names = [f"box-{number}" for number in range(12)]
     barrier = threading.Barrier(len(names))
