@@ -249,5 +249,5 @@ def _read(path: Path) -> Invite | None:
         facts: dict[str, Any] = json.loads(path.read_text())
         asked = facts.pop("asked")
         return Invite(**facts, asked=None if asked is None else Asked(**asked))
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None

@@ -46,6 +46,7 @@ class Page:
                 lifespan="off",
             )
         )
+        logging.getLogger("uvicorn.error").addFilter(_is_news)
         self._thread = threading.Thread(
             target=self._server.run, args=([sock],), name="page", daemon=True
         )
@@ -59,3 +60,8 @@ class Page:
         self._server.should_exit = True
         self._thread.join(_STOP_S)
         self._sock.close()
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Not what every scanner of ports does, as often as it likes."""
+    return "Invalid HTTP request" not in record.getMessage()

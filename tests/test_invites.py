@@ -179,7 +179,8 @@ def test_what_is_long_over_goes_and_files_of_others_stay(
     invites: Invites, authority: Authority
 ) -> None:
     invites.make("box-1", NOW_S)
-    (authority.folder / "invites" / "notes.json").write_text("mine")
+    for name, text in (("notes", "mine"), ("null", "null"), ("list", "[]"), ("text", '"x"')):
+        (authority.folder / "invites" / f"{name}.json").write_text(text)
     invites.make("box-2", NOW_S + LIFE_S + REMEMBERED_S)
     assert [one.name for one in invites.all()] == ["box-2"]
     assert (authority.folder / "invites" / "notes.json").exists()

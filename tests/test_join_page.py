@@ -248,8 +248,12 @@ def test_strangers_cannot_fill_the_log(tmp_path: Path) -> None:
             with ssl_to(house.indexer.page_port) as sock:
                 head = b"POST /join HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n"
                 sock.sendall(head + asked)
+            with ssl_to(house.indexer.page_port) as sock:
+                sock.sendall(b"\0no HTTP\r\n\r\n")
+                assert b"400" in sock.recv(1000)
         wait_for(lambda: house.ask("/healthz")[0] in (200, 503), what="the page")
         assert "Traceback" not in house.indexer.log
+        assert "Invalid HTTP" not in house.indexer.log
         assert house.indexer.log.count("127.0.0.1") < 2 * WRONG + 20
     finally:
         house.indexer.kill()
