@@ -19,6 +19,9 @@ from agent.expiry import WARN_DAYS, in_words
 
 TIMEOUT_S = 3
 MAX_BYTES = 1024 * 1024
+# systemd from 257 on shows the state of a DynamicUser= as nobody's to all but the service.
+_NOBODY = 65534
+_DYNAMIC = range(61184, 65520)  # users that it makes up: nobody can log in as one
 
 
 class StatusError(Exception):
@@ -161,7 +164,8 @@ def _check_owner(client: socket.socket, journal: str) -> None:
     for path in (journal, os.path.dirname(os.path.abspath(journal))):
         with contextlib.suppress(OSError):
             owners.add(os.stat(path).st_uid)
-    if _peer(client)[1] not in owners:
+    peer = _peer(client)[1]
+    if peer not in owners and not (_NOBODY in owners and peer in _DYNAMIC):
         raise StatusError(f"the agent on {journal} belongs to another user")
 
 

@@ -138,7 +138,7 @@ def test_a_second_agent_cannot_answer_in_the_first_ones_place(tmp_path: Path) ->
 
 IMPOSTOR = """
 import os, socket, sys
-os.setuid(12345)
+os.setuid(int(sys.argv[2]))
 with socket.socket(socket.AF_UNIX) as listening:
     listening.bind(chr(0) + sys.argv[1])
     listening.listen()
@@ -149,14 +149,26 @@ with socket.socket(socket.AF_UNIX) as listening:
 """
 
 
-@pytest.mark.parametrize(("owner", "believed"), [(0, False), (12345, True)])
+NOBODY, DYNAMIC = 65534, 64624  # as systemd 257 shows a DynamicUser's state, and as it runs
+
+
+@pytest.mark.parametrize(
+    ("owner", "user", "believed"),
+    [
+        (0, 12345, False),
+        (12345, 12345, True),
+        (NOBODY, DYNAMIC, True),
+        (NOBODY, 12345, False),
+        (12345, DYNAMIC, False),
+    ],
+)
 def test_no_other_user_of_the_machine_answers_in_the_agents_place(
-    owner: int, believed: bool, tmp_path: Path
+    owner: int, user: int, believed: bool, tmp_path: Path
 ) -> None:
     needs.root()
     os.chown(tmp_path, owner, owner)
     journal = str(tmp_path / "journal.db")
-    code = [sys.executable, "-c", IMPOSTOR, status._address(journal)[1:]]
+    code = [sys.executable, "-c", IMPOSTOR, status._address(journal)[1:], str(user)]
     impostor = subprocess.Popen(code, stdout=subprocess.PIPE)
     try:
         assert impostor.stdout is not None and impostor.stdout.readline() == b".\n"
