@@ -18,19 +18,21 @@ _LOCK = "lock"
 def write(path: Path, content: str | bytes, mode: int = OPEN) -> None:
     """The file is there whole, on the disk, with this mode. OSError names it."""
     content = content.encode() if isinstance(content, str) else content
-    new = path.with_name(f".{path.name}.new")
+    new = f".{path.name}.new"
     try:
-        with contextlib.suppress(FileNotFoundError):
-            new.unlink()  # of a run that ended half-way
-        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, SECRET)
-        with open(descriptor, "wb") as file:
-            file.write(content)
-            os.fchmod(descriptor, mode)
-            _hand_over(path.parent, descriptor)
-            file.flush()
-            os.fsync(descriptor)
-        os.replace(new, path)
-        sync(path.parent)
+        with _opened(path.parent) as folder:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(new, dir_fd=folder)  # of a run that ended half-way
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            descriptor = os.open(new, flags, SECRET, dir_fd=folder)
+            with open(descriptor, "wb") as file:
+                file.write(content)
+                os.fchmod(descriptor, mode)
+                _hand_over(folder, descriptor)
+                file.flush()
+                os.fsync(descriptor)
+            os.replace(new, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+            os.fsync(folder)
     except OSError as error:  # what a write raises does not know the name
         raise OSError(error.errno, error.strerror, str(path)) from error
 
@@ -40,38 +42,52 @@ def make_folder(path: Path) -> None:
     if path.is_dir():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.mkdir(mode=0o700)
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    try:
-        _hand_over(path.parent, descriptor)
-    finally:
-        os.close(descriptor)
-    sync(path.parent)
+    with _opened(path.parent) as parent:
+        os.mkdir(path.name, 0o700, dir_fd=parent)
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+        descriptor = os.open(path.name, flags, dir_fd=parent)
+        try:
+            _hand_over(parent, descriptor)
+        finally:
+            os.close(descriptor)
+        os.fsync(parent)
 
 
 def sync(folder: Path) -> None:
     """The names in the folder are on the disk."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with _opened(folder) as opened:
+        os.fsync(opened)
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Nobody else changes the folder meanwhile; whoever tries waits."""
-    descriptor = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, SECRET)
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+    with _opened(folder) as opened:
+        try:
+            descriptor = os.open(_LOCK, flags, SECRET, dir_fd=opened)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(folder / _LOCK)) from error
+        try:
+            if os.fstat(descriptor).st_nlink == 1:  # else it is another file, too
+                _hand_over(opened, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _opened(folder: Path) -> Iterator[int]:
+    """The folder itself, whatever its name leads to a moment later."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        if os.fstat(descriptor).st_nlink == 1:  # else it is another file, too
-            _hand_over(folder, descriptor)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
-def _hand_over(folder: Path, descriptor: int) -> None:
+def _hand_over(folder: int, descriptor: int) -> None:
     if os.geteuid() == 0:
-        owner = folder.stat()
+        owner = os.fstat(folder)
         os.fchown(descriptor, owner.st_uid, owner.st_gid)

@@ -392,19 +392,39 @@ def test_a_folder_that_a_link_has_replaced_is_not_given_away(
     home.mkdir()
     secret.mkdir()
     os.chown(home, 12345, 12346)
-    mkdir = Path.mkdir
+    mkdir = os.mkdir
 
-    def quick(path: Path, **more: Any) -> None:
+    def quick(path: str, *words: int, **more: Any) -> None:
         """Whoever owns the folder is quicker than root's next call."""
-        mkdir(path, **more)
-        if path.name == "out":
-            path.rmdir()
-            path.symlink_to(secret)
+        mkdir(path, *words, **more)
+        if os.path.basename(path) == "out":
+            (home / "out").rmdir()
+            (home / "out").symlink_to(secret)
 
-    monkeypatch.setattr(Path, "mkdir", quick)
+    monkeypatch.setattr(os, "mkdir", quick)
     with pytest.raises(OSError, match="out"):
         ca_files.make_folder(home / "out")
     assert secret.stat().st_uid == 0
+
+
+def test_a_file_belongs_to_the_folder_that_it_is_in_whatever_is_put_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs.root()
+    out, secret, chmod = tmp_path / "out", tmp_path / "etc", os.fchmod
+    secret.mkdir()
+    out.symlink_to(secret)
+
+    def quick(descriptor: int, mode: int) -> None:
+        chmod(descriptor, mode)
+        out.unlink()
+        out.mkdir()
+        os.chown(out, 12345, 12346)
+
+    monkeypatch.setattr(os, "fchmod", quick)
+    ca_files.write(out / "box-1.swarm", "x")
+    (written,) = secret.iterdir()
+    assert written.stat().st_uid == 0
 
 
 def test_a_kill_at_any_moment_leaves_every_file_whole(authority: Authority) -> None:
