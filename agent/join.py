@@ -77,6 +77,12 @@ def read_line(line: str) -> Invitation:
     return Invitation(pinned.Server(host, port, fingerprint), url.path, name, token)
 
 
+def key_digest(key: PrivateKey) -> str:
+    """What the operator's page shows of the key, to be compared: SHA-256 in hex, by eights."""
+    digest = hashlib.sha256(csr.public_key_der(key)).hexdigest()
+    return " ".join(digest[start : start + 8] for start in range(0, 64, 8))
+
+
 def kept_key(path: str, invitation: Invitation) -> PrivateKey:
     """The key with which this invitation was already answered, or a new one, kept from now on."""
     try:

@@ -19,6 +19,7 @@ from agent.swarm_file import SwarmFile, SwarmFileError
 
 ASK_AGAIN_S = 5.0
 FAILED = 1  # exit status
+_INIT_SCRIPT = "etc/init.d/swarming-agent"
 _UNITS = ("/etc/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 
 
@@ -153,6 +154,7 @@ def _patiently(
                 if made is not None:
                     return made
                 if not waits:
+                    print(f"This box's key is {join.key_digest(key)}")
                     print("An operator must approve: waiting (Ctrl-C ends it).", flush=True)
                 waits = True
             pause(ASK_AGAIN_S)
@@ -195,8 +197,8 @@ def _woken(journal: str) -> bool:
 def next_step(path: str, running: bool, same: bool = False, root: str = "/") -> str:
     """What is left to do on this system. ``same``: name and brokers are what they were."""
     if os.path.realpath(path) == swarm_file.SYSTEM_PATH:
-        if os.path.exists(os.path.join(root, "etc/init.d/swarming")):
-            return "Next: /etc/init.d/swarming enable; /etc/init.d/swarming restart"
+        if os.path.exists(os.path.join(root, _INIT_SCRIPT)):
+            return f"Next: /{_INIT_SCRIPT} enable; /{_INIT_SCRIPT} restart"
         units = (os.path.join(root + unit, "swarming-agent.service") for unit in _UNITS)
         if any(map(os.path.exists, units)):
             return "Next: systemctl enable swarming-agent; systemctl restart swarming-agent"

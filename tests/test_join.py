@@ -411,7 +411,7 @@ def keep(box: Box, name: str, results: int) -> None:
     ("files", "said"),
     [
         ((), "Next: swarming-agent --swarm /etc/swarming/agent.swarm"),
-        (("etc/init.d/swarming",), "/etc/init.d/swarming restart"),
+        (("etc/init.d/swarming-agent",), "/etc/init.d/swarming-agent restart"),
         (("usr/lib/systemd/system/swarming-agent.service",), "systemctl restart swarming-agent"),
         (("etc/systemd/system/swarming-agent.service",), "systemctl restart swarming-agent"),
     ],

@@ -108,15 +108,19 @@ def test_an_operator_may_want_to_look_first(
     swarm = tmp_path / "agent.swarm"
     invites = Invites(page.operator.authority)
     line = page.invite("box-1", "--approve")
+    shown: list[str] = []
 
     def approve(_: float) -> None:
         (waiting,) = invites.waiting(int(time.time()))
         assert waiting.asked is not None and waiting.asked.place == "Paris"
+        shown.append(waiting.asked.key)
         invites.answer(waiting.id, int(time.time()), approved=True)
 
     monkeypatch.setattr(join_command, "pause", approve)
     assert cli.main([*line, "--swarm", str(swarm), "--place", "Paris", "--yes"]) == 0
-    assert "An operator must approve" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "An operator must approve" in printed
+    assert shown[0] in printed.replace(" ", ""), "the box says which key the page shows"
     assert swarm.exists() and not swarm.with_name("agent.swarm.joining").exists()
 
 
