@@ -5,10 +5,11 @@ TARGETS ?=
 export TARGETS
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test lint bench torture mutants deb ipk apk zipapp packages clean
+.PHONY: help run demo test lint bench torture combinations mutants deb ipk apk zipapp packages clean
 
 SEED    ?= 7
 MINUTES ?= 30
+JOBS    ?=
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -31,10 +32,10 @@ run: $(VENV)/run ## broker, indexer, page and one agent on this machine
 demo: $(VENV)/run ## the same, with a simulated swarm over a week
 	@$(BIN)/python -m bench.demo
 
-test: $(VENV)/dev ## lint, types and every test
+test: $(VENV)/dev ## lint, types and every test (JOBS=2: in so many processes)
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -q $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -q $(if $(JOBS),-n $(JOBS) --dist loadgroup --no-loadscope-reorder) $(PYTEST_ARGS)
 
 lint: $(VENV)/dev ## ruff and mypy --strict
 	@$(BIN)/ruff check .
@@ -45,6 +46,9 @@ bench: $(VENV)/dev ## print every number that the README states
 
 torture: $(VENV)/dev ## half an hour of breaking everything (SEED=7 MINUTES=30; wants root)
 	@$(BIN)/python -m tests.torture --seed $(SEED) --minutes $(MINUTES)
+
+combinations: $(VENV)/dev ## the agent's tests over old and new libraries and Pythons (hours)
+	@$(BIN)/python -m tests.combinations
 
 mutants: $(VENV)/dev ## plant known bugs, and see that the torture notices each (wants root)
 	@$(BIN)/python -m tests.torture.mutants
