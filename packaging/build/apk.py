@@ -15,11 +15,9 @@ from collections.abc import Sequence
 
 import openwrt
 from adb import BLOCK_ADB, BLOCK_DATA, Block, Value, block
-from bytecode import NoPython
 from ipk import flags
 from openwrt import Package
-from tree import Entry, Tree, epoch_s
-from vendor import VendorError
+from tree import BuildError, Entry, Tree, epoch_s
 
 PYTHON = "3.13"  # of OpenWrt 25.12
 SCHEMA = b"ADB." + struct.pack("<I", 0x676B6370)
@@ -147,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = flags("apk", PYTHON).parse_args(argv)
     try:
         made = openwrt.packages(None if options.without_bytecode else PYTHON)
-    except (NoPython, VendorError) as error:
+    except BuildError as error:
         print(f"apk: {error}", file=sys.stderr)
         return 1
     options.out.mkdir(parents=True, exist_ok=True)

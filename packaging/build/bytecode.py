@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tree import ROOT, Tree
+from tree import ROOT, BuildError, Tree
 
 IN_PLACE = ROOT / "build" / "roots" / "trixie" / "usr" / "bin" / "python-in-place"
 
@@ -34,7 +34,7 @@ json.dump({"tag": sys.implementation.cache_tag, "made": made}, sys.stdout)
 _VERSION = "import sys; print(*sys.version_info[:2], sep='.')"
 
 
-class NoPython(Exception):
+class NoPython(BuildError):
     """One line: this machine lacks that Python, and how to get one."""
 
 

@@ -8,6 +8,7 @@ every release's Python.
 
 import argparse
 import ast
+import sys
 import textwrap
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from typing import NamedTuple
 
 import vendor
 from deb_archive import Deb, pack
-from tree import ROOT, Tree, epoch_s, gzip_n, version
+from tree import ROOT, BuildError, Tree, checked_version, epoch_s, gzip_n, version
 
 DEBIAN, SYSTEMD = ROOT / "packaging" / "debian", ROOT / "packaging" / "systemd"
 LOCK = DEBIAN / "indexer.lock"
@@ -92,7 +93,7 @@ def ground_floor() -> list[Path]:
 
 def _imported(path: Path) -> Iterator[str]:
     """Every name below agent that may be a module."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "agent":
             yield node.module or ""
             yield from (f"{node.module}.{one.name}" for one in node.names)
@@ -110,13 +111,13 @@ def _deb(tree: Tree, side: str, home: str, release: Release) -> Deb:
     tree.file(f"usr/share/python3/runtime.d/{name}.rtupdate", rtupdate, 0o755)
     tree.copy(DEBIAN / "copyright", f"usr/share/doc/{name}/copyright")
     tree.file(f"usr/share/doc/{name}/changelog.gz", gzip_n(_changelog(name, release).encode()))
-    scripts = {script: (source / script).read_text() for script in SCRIPTS}
-    return Deb((source / "control").read_text(), scripts, [conffile], tree)
+    scripts = {script: (source / script).read_text("utf-8") for script in SCRIPTS}
+    return Deb((source / "control").read_text("utf-8"), scripts, [conffile], tree)
 
 
 def _changelog(name: str, release: Release) -> str:
     """The newest part of CHANGELOG.md as Debian writes one."""
-    part = (ROOT / "CHANGELOG.md").read_text().split("\n## ")[1]
+    part = (ROOT / "CHANGELOG.md").read_text("utf-8").split("\n## ")[1]
     points = [" ".join(point.split()) for point in part.split("\n- ")[1:]]
     wrapped = (textwrap.fill(f"* {one}", 78, initial_indent="  ", subsequent_indent="    ")
                for one in points)  # fmt: skip
@@ -130,14 +131,21 @@ def _metadata(release: Release) -> str:
     return f"Metadata-Version: 2.1\nName: swarming\nVersion: {release.version}\n"
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(description="The Debian packages, reproducibly.")
-    parser.add_argument("--version", default=version(), help="of pyproject.toml unless told")
+    parser.add_argument("--version", help="of pyproject.toml unless told")
     parser.add_argument("--out", type=Path, default=ROOT / "dist", metavar="FOLDER")
     options = parser.parse_args()
-    for path in build(Release(options.version, epoch_s()), options.out):
+    try:
+        release = Release(checked_version(options.version or version()), epoch_s())
+        made = build(release, options.out)
+    except BuildError as error:
+        print(f"deb: {error}", file=sys.stderr)
+        return 1
+    for path in made:
         print(f"{path}  {path.stat().st_size / 1000:.0f} kB")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

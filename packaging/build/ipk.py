@@ -10,10 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import openwrt
-from bytecode import NoPython
 from openwrt import Package
-from tree import ROOT, Entry, epoch_s, gzip_n, tar
-from vendor import VendorError
+from tree import ROOT, BuildError, Entry, epoch_s, gzip_n, tar
 
 PYTHON = "3.11"  # of OpenWrt 24.10
 
@@ -80,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = flags("ipk", PYTHON).parse_args(argv)
     try:
         made = openwrt.packages(None if options.without_bytecode else PYTHON)
-    except (NoPython, VendorError) as error:
+    except BuildError as error:
         print(f"ipk: {error}", file=sys.stderr)
         return 1
     options.out.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 import vendor
-from tree import ROOT, Entry, Tree, epoch_s
+from tree import ROOT, BuildError, Entry, Tree, epoch_s
 
 LOCKS = (vendor.LOCK, ROOT / "packaging" / "zipapp.lock")
 WRITTEN = ROOT / "dist" / "swarming-agent.pyz"
@@ -74,7 +74,7 @@ def main(words: list[str]) -> int:
     path = Path(words[0]) if words else WRITTEN
     try:
         content = packed(tree().entries(), epoch_s())
-    except vendor.VendorError as error:
+    except BuildError as error:
         print(f"pyz: {error}", file=sys.stderr)
         return 2
     path.parent.mkdir(parents=True, exist_ok=True)

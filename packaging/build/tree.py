@@ -7,6 +7,7 @@ are sorted by path, and every folder on the way to a file is there, before it.
 import gzip
 import io
 import os
+import re
 import subprocess
 import tarfile
 import tomllib
@@ -16,6 +17,10 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
 NO_COMMIT_EPOCH_S = 1_767_225_600  # 2026-01-01: for a source archive, which has no commits
+
+
+class BuildError(Exception):
+    """One line that says why there is no package."""
 
 
 class Entry(NamedTuple):
@@ -157,7 +162,7 @@ def epoch_s() -> int:
         return int(told)
     try:
         asked = subprocess.run(
-            ["git", "-C", str(ROOT), "log", "-1", "--format=%ct"],
+            ["git", "-C", str(ROOT), "log", "-1", "--no-show-signature", "--format=%ct"],
             capture_output=True,
             text=True,
             check=True,
@@ -168,7 +173,13 @@ def epoch_s() -> int:
 
 
 def version() -> str:
-    """X.Y.Z, as pyproject.toml has it."""
+    """As pyproject.toml has it."""
     with (ROOT / "pyproject.toml").open("rb") as file:
-        told: str = tomllib.load(file)["project"]["version"]
+        return checked_version(tomllib.load(file)["project"]["version"])
+
+
+def checked_version(told: str) -> str:
+    """X.Y.Z alone: of all else, dpkg, apk and opkg think differently which is the newer."""
+    if not re.fullmatch(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*)){2}", told):
+        raise BuildError(f"a release is called X.Y.Z, not {told}")
     return told

@@ -6,6 +6,7 @@ metadata; every licence goes along.
 """
 
 import hashlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tree import ROOT, Tree
+from tree import ROOT, BuildError, Tree
 
 LOCK = ROOT / "packaging" / "vendor.lock"
 CACHE = ROOT / "build" / "wheels"
@@ -22,7 +23,7 @@ WANTED = (".py", ".js", ".css")  # the last two: what the page draws with
 LEFT_OUT = ("sqlite_utils/cli.py", "sqlite_utils/__main__.py")  # they want two more libraries
 
 
-class VendorError(Exception):
+class VendorError(BuildError):
     """One line that says why the libraries cannot be had."""
 
 
@@ -35,7 +36,14 @@ class Wheel(NamedTuple):
 
 def wheels(lock: Path = LOCK) -> list[Wheel]:
     """All that the lock file names, hashes checked."""
-    return [_read(path) for path in sorted(_fetched(lock).glob("*.whl"))]
+    folder = _fetched(lock)
+    found = sorted(folder.glob("*.whl"))
+    # Again, for they may have lain there for long.
+    there = [hashlib.sha256(path.read_bytes()).hexdigest() for path in found]
+    named = re.findall(r"--hash=sha256:([0-9a-f]{64})", lock.read_text("utf-8"))
+    if sorted(there) != sorted(named):
+        raise VendorError(f"{folder} does not hold what {lock.name} names: remove it")
+    return [_read(path) for path in found]
 
 
 def put(tree: Tree, folder: str, lock: Path = LOCK) -> list[Wheel]:
