@@ -108,6 +108,27 @@ def test_its_scripts_are_sh(unpacked: Path) -> None:
         printed("sh", "-n", script)
 
 
+@pytest.mark.parametrize(
+    ("side", "state"),
+    [("agent", "/var/lib/private/swarming"), ("indexer", "/var/lib/swarming-indexer")],
+)
+def test_purged_it_empties_a_disk_that_is_mounted_on_its_state(side: str, state: str) -> None:
+    needs.namespaces()
+    postrm = ROOT / "packaging" / "debian" / side / "postrm"
+    script = f"""
+    exec 9< {postrm}
+    mount --make-rprivate /
+    for folder in /etc /var/lib /run; do mount -t tmpfs tmpfs $folder; done
+    mkdir -p {state} /etc/swarming /etc/systemd/system/swarming-{side}.service.d
+    mount -t tmpfs tmpfs {state}
+    touch {state}/journal.db
+    sh /dev/fd/9 purge
+    find /etc /var/lib -name "*swarming*" -o -name "*.db"
+    """
+    left = printed("unshare", "--mount", "--fork", "sh", "-ec", script).split()
+    assert [path for path in left if "deb-systemd-helper" not in path] == [state]
+
+
 def test_it_has_what_debian_wants_of_every_package(unpacked: Path) -> None:
     name = f"swarming-{side_of(unpacked)}"
     docs = unpacked / "usr/share/doc" / name
