@@ -71,7 +71,6 @@ def test_the_membership_is_roots_and_the_agent_may_read_it(root: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("option name 'attic'", ["--name=attic"]),
         ("option place 'Paris, 3e étage'", ["--place=Paris, 3e étage"]),
         ('option isp "L\'autre"', ["--isp=L'autre"]),
         ("option link 'vdsl'", ["--link=vdsl"]),
@@ -96,7 +95,7 @@ def test_the_membership_is_roots_and_the_agent_may_read_it(root: Path) -> None:
         ),
         ("list deny '192.0.2.0/24'", ["--deny=192.0.2.0/24"]),
         ("list broker 'mqtts://a:8883'\nlist broker 'b'", ["mqtts://a:8883", "b"]),
-        ("option name '--flush=0'", ["--name=--flush=0"]),
+        ("option isp '--flush=0'", ["--isp=--flush=0"]),
         ("option place '$(touch /tmp/oops) `id` * ?'", ["--place=$(touch /tmp/oops) `id` * ?"]),
     ],
 )
@@ -112,6 +111,7 @@ def test_every_option_of_the_agent_is_one_of_uci(root: Path) -> None:
     parser = argparse.ArgumentParser(add_help=False)
     config.add_options(parser)
     names = {action.dest for action in parser._actions} - {"config"}  # UCI takes its place
+    names -= {"name"}  # not beside a certificate
     lists = {"targets", "allow_private", "deny", "at"}
     values = dict.fromkeys(names, "/etc/hosts") | {"journal": "flash"}
     lines = [f"{'list' if name in lists else 'option'} {name} '{values[name]}'" for name in names]
@@ -122,6 +122,13 @@ def test_every_option_of_the_agent_is_one_of_uci(root: Path) -> None:
     }
 
 
+def test_a_certificates_name_goes_before_the_setting(root: Path) -> None:
+    lines = "option name 'attic'\nlist broker 'mqtts://a:8883'"
+    assert start(root, lines, before="").flag("name") == "attic"
+    assert start(root, f"{lines}\noption cert '/etc/hosts'", before="").flag("name") is None
+    assert start(root, lines, before=JOINED).flag("name") is None
+
+
 def test_every_option_is_in_the_documentation(root: Path) -> None:
     parser = argparse.ArgumentParser(add_help=False)
     config.add_options(parser)
@@ -129,6 +136,22 @@ def test_every_option_is_in_the_documentation(root: Path) -> None:
     text = (openwrt.ROOT / "docs" / "openwrt.md").read_text()
     documented = set(re.findall(r"`(\w+)`", "".join(re.findall(r"^\| (.*?) \|", text, re.M))))
     assert names <= documented
+
+
+def test_a_list_that_was_written_as_an_option_is_a_list_of_one(root: Path) -> None:
+    asked = start(root, "option broker 'mqtts://a:8883'\noption deny '192.0.2.0/24'").command
+    assert asked[-2:] == ["--deny=192.0.2.0/24", "mqtts://a:8883"]
+
+
+def test_a_box_that_has_left_is_not_started_for_ever(root: Path) -> None:
+    brokers = "list broker 'mqtts://a:8883'"
+    gone = f'mkdir -p {STATE}; echo \'{{"left": true, "gone": true}}\' > {STATE}/control.json'
+    for before in (gone, "mkdir -p /etc/swarming; : > /etc/swarming/left"):
+        said = start(root, brokers, before=before)
+        assert said.instances == {}
+        assert "has left its swarm" in said.log
+    said = start(root, brokers, before=gone.replace("true}", "false}"))
+    assert set(said.instances) == {"agent", "link"}
 
 
 def test_a_service_that_is_off_starts_nothing(root: Path) -> None:
@@ -195,7 +218,7 @@ def test_a_journal_that_is_there_does_not_count_against_itself(root: Path) -> No
     assert abs(kilobytes(empty) - kilobytes(filled)) < 100
 
 
-NAMED = f"mkdir -p {STATE}; echo attic > {STATE}/name\n"
+NAMED = "mkdir -p /etc/swarming/state; : > /usr/bin/python3; chmod 755 /usr/bin/python3\n"
 MEMORY = "mount -t tmpfs -o size=30m tmpfs $ROOT/tmp"
 
 
@@ -231,3 +254,31 @@ def test_a_place_that_cannot_be_had_is_said(root: Path) -> None:
     said = start(root, "option journal 'usb'")
     assert said.flag("journal") == f"{STATE}/journal.db"
     assert "usb is none of flash, tmpfs or a folder" in said.log
+
+
+@pytest.mark.parametrize("folder", ["/etc", "/tmp", "/mnt/usb"])
+def test_a_folder_with_what_is_somebody_elses_is_not_taken(root: Path, folder: str) -> None:
+    said = openwrt.run_in(
+        root,
+        f"""{JOINED}{NAMED}
+        echo "option journal {folder}" >> /etc/config/swarming
+        mkdir -p /mnt/usb/photos
+        before=$(stat -c "%U %a" {folder})
+        /etc/init.d/swarming-agent start
+        [ "$before" = "$(stat -c "%U %a" {folder})" ]
+        cat /tmp/log /tmp/procd""",
+    )
+    assert f"{folder}: holds what is not the agent's: name a folder below it" in said
+    assert "--journal=/var/lib/swarming/journal.db" in said
+
+
+def test_a_folder_of_its_own_is_taken_again(root: Path) -> None:
+    usb = "mkdir -p /mnt/usb/swarming; : > /mnt/usb/swarming/journal.db\n"
+    line = "option journal '/mnt/usb/swarming'"
+    for mine in (
+        usb,
+        f"{usb}rm /mnt/usb/swarming/*; mkdir /mnt/usb/swarming/x\n"
+        "chown swarming /mnt/usb/swarming\n",
+    ):
+        said = start(root, line, before=JOINED + NAMED + mine)
+        assert said.flag("journal") == "/mnt/usb/swarming/journal.db"

@@ -32,8 +32,16 @@ def with_python(root: Path) -> Path:
 
 STUB = r"""
 printf '#!/bin/sh\necho service "$@" >> /tmp/asked\n' > /etc/init.d/swarming-agent
-printf '#!/bin/sh\nshift 2; echo python "$@" "of $SWARMING_JOURNAL" >> /tmp/asked; exit $STATUS\n' \
-    > /usr/bin/python3
+cat > /usr/bin/python3 <<'END'
+#!/bin/sh
+shift 2
+echo python "$@" "of $SWARMING_JOURNAL" >> /tmp/asked
+case "$*$STATUS" in
+*help*) ;;
+leave*0) echo '{"left": true, "gone": true}' > /control.json ;;
+esac
+exit $STATUS
+END
 chmod 755 /usr/bin/python3; mkdir -p /var/run/swarming /etc/swarming/state
 echo /j.db > /var/run/swarming/journal; touch /etc/swarming/state/name
 """
@@ -43,9 +51,11 @@ echo /j.db > /var/run/swarming/journal; touch /etc/swarming/state/name
     ("words", "status", "service", "name"),
     [
         ("join LINE", 0, ["service reload"], True),
+        ("resume", 0, ["service reload"], True),
         ("join LINE", 1, [], True),
         ("leave --forget", 0, ["service reload"], False),
         ("leave", 1, [], True),
+        ("leave --help", 0, [], True),
         ("status", 0, [], True),
     ],
 )
@@ -61,6 +71,20 @@ def test_the_service_begins_and_ends_with_the_membership(
     )
     expected = [str(status), f"python {words} of /j.db", *service, *(["name"] if name else [])]
     assert said.splitlines() == expected
+
+
+def test_that_the_box_has_left_outlives_a_journal_in_memory(root: Path) -> None:
+    said = openwrt.run_in(
+        root,
+        f"""{STUB}
+        export STATUS=0
+        for word in leave resume; do
+            /usr/bin/swarming-agent $word
+            rm -f /control.json
+            ls /etc/swarming
+        done""",
+    )
+    assert said.split() == ["left", "state", "state"]
 
 
 # --- what is around it ---------------------------------------------------------------------------
@@ -98,7 +122,10 @@ def test_the_range_of_echoes_is_touched_only_where_it_lacks_our_group(
         ("ACTION=stratum stratum=16", "unsynced"),
         ("ACTION=periodic stratum=2", "synced"),
         ("ACTION=unsync stratum=16", "unsynced"),
+        ("ACTION=stratum stratum=", "unsynced"),
+        ("ACTION=stratum stratum=x", "unsynced"),
         ("ACTION=other", ""),
+        ("ACTION=", ""),
     ],
 )
 def test_what_ntpd_says_is_left_for_the_agent(root: Path, event: str, word: str) -> None:
@@ -186,6 +213,27 @@ def test_a_made_up_name_outlives_a_journal_in_memory(with_python: Path) -> None:
     first, second, owner = said.split()
     assert (first, owner) == (second, "swarming")
     assert first.count("-") == 2
+
+
+def test_root_follows_no_link_that_the_agent_has_left_where_the_name_is(with_python: Path) -> None:
+    said = openwrt.run_in(
+        with_python,
+        f"""{JOINED}
+        echo "option journal tmpfs" >> /etc/config/swarming
+        echo secret > /etc/shadow
+        mkdir -p {STATE} /var/lib/swarming
+        ln -s /etc/shadow {STATE}/name.new
+        ln -s /etc/shadow /var/lib/swarming/name.new
+        ln -s /etc/shadow /var/lib/swarming/name
+        echo mallory > {STATE}/name
+        chmod 600 /etc/shadow
+        chown -hR swarming:swarming {STATE} /var/lib/swarming
+        /etc/init.d/swarming-agent start
+        stat -c %U /etc/shadow; cat /etc/shadow /tmp/log""",
+        size="300m",
+    ).splitlines()
+    assert said[:2] == ["root", "secret"]
+    assert "Permission denied: the name may be another after a reboot" in said[2]
 
 
 def test_every_room_of_the_agent_starts_by_the_listed_parts_of_python(with_python: Path) -> None:
