@@ -54,6 +54,20 @@ def test_without_a_network_it_says_what_could_not_be_fetched(sources: Path, buil
     assert line.startswith(f"{builder}: ") and ".lock: ERROR: No matching distribution" in line
 
 
+def test_what_an_editor_left_is_not_packed(sources: Path) -> None:
+    environ = {"SOURCE_DATE_EPOCH": "1767225600"}
+    made = []
+    for _ in range(2):
+        for builder in ("deb", "ipk", "pyz"):
+            assert build(sources, builder, **environ).returncode == 0
+        made.append({path.name: path.read_bytes() for path in (sources.parent / "out").iterdir()})
+        for name in (".cli.py.swp", "cli.py~", "cli.py.orig", "__pycache__/cli.cpython-399.pyc"):
+            for folder in ("agent", "indexer", "packaging/openwrt/swarming-agent/files/usr/bin"):
+                (sources / folder / name).parent.mkdir(exist_ok=True)
+                (sources / folder / name).write_text("secret")
+    assert made[0] == made[1]
+
+
 @pytest.mark.parametrize("builder", BUILDERS)
 def test_a_library_that_was_changed_after_it_was_fetched_is_not_packed(
     sources: Path, builder: str

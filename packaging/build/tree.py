@@ -38,9 +38,10 @@ class Entry(NamedTuple):
         return self.content is None and self.target is None
 
 
-def no_bytecode(path: Path) -> bool:
-    """What `copy` takes unless told otherwise: all but what an interpreter left behind."""
-    return path.name != "__pycache__" and path.suffix != ".pyc"
+def is_ours(path: Path) -> bool:
+    """What `copy` takes unless told otherwise: all but what an interpreter or an editor left."""
+    left = path.name.startswith(".") or path.name.endswith(("~", ".pyc", ".orig", ".rej"))
+    return not left and path.name != "__pycache__"
 
 
 class Tree:
@@ -71,7 +72,7 @@ class Tree:
         source: Path,
         path: str,
         mode: int | None = None,
-        wanted: Callable[[Path], bool] = no_bytecode,
+        wanted: Callable[[Path], bool] = is_ours,
     ) -> None:
         """A file, or a folder with all below it; 0755 for what its owner may run, else 0644."""
         if source.is_dir():
