@@ -6,6 +6,8 @@ import _imp
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,20 @@ def test_it_says_what_opkg_wants_to_know(agent: Read, luci: Read) -> None:
 def test_it_depends_on_the_parts_of_python_it_needs_and_on_no_more(agent: Read) -> None:
     parts = "light sqlite3 openssl logging urllib uuid decimal codecs paho-mqtt click pluggy"
     assert set(agent.info["Depends"].split(", ")) == {f"python3-{part}" for part in parts.split()}
+
+
+@pytest.mark.parametrize("version", [(2, 7, 18), (3, 10, 13)])
+def test_an_older_python_says_so_in_a_line(
+    agent: Read, tmp_path: Path, version: tuple[int, ...]
+) -> None:
+    agent.unpack(tmp_path)
+    launch = tmp_path / "usr/lib/swarming/launch.py"
+    code = f"import runpy, sys; sys.version_info = {version}; runpy.run_path({str(launch)!r})"
+    ran = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=False
+    )
+    words = f"Python 3.11 or newer is needed, and this is {version[0]}.{version[1]}"
+    assert (ran.returncode, ran.stderr) == (2, f"swarming-agent: {words}\n")
 
 
 def test_the_feed_says_the_same(agent: Read, luci: Read) -> None:
