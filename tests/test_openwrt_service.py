@@ -122,6 +122,11 @@ def test_every_option_of_the_agent_is_one_of_uci(root: Path) -> None:
     }
 
 
+def test_flash_is_spared_without_a_setting_too(root: Path) -> None:
+    without = JOINED + "sed -i /flush/d /etc/config/swarming\n"
+    assert start(root, before=without).flag("flush") == "60"
+
+
 def test_a_certificates_name_goes_before_the_setting(root: Path) -> None:
     lines = "option name 'attic'\nlist broker 'mqtts://a:8883'"
     assert start(root, lines, before="").flag("name") == "attic"
