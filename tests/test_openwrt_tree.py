@@ -215,6 +215,24 @@ def test_a_made_up_name_outlives_a_journal_in_memory(with_python: Path) -> None:
     assert first.count("-") == 2
 
 
+@pytest.mark.parametrize("kept", ["/etc/swarming/state", "/mnt/usb/swarming"])
+def test_a_box_that_left_comes_back_after_a_reboot_too(with_python: Path, kept: str) -> None:
+    said = openwrt.run_in(
+        with_python,
+        f"""
+        echo "option journal {kept.replace(STATE, "flash")}" >> /etc/config/swarming
+        mkdir -p /etc/swarming; : > /etc/swarming/left
+        /etc/init.d/swarming-agent start
+        echo '{{"left": true, "gone": true}}' > {kept}/control.json
+        /usr/bin/swarming-agent resume
+        echo "list broker localhost" >> /etc/config/swarming
+        /etc/init.d/swarming-agent start
+        cat /var/run/swarming/journal; grep instance /tmp/procd""",
+        size="300m",
+    )
+    assert said.splitlines()[-3:] == [f"{kept}/journal.db", "instance\tagent", "instance\tlink"]
+
+
 def test_root_follows_no_link_that_the_agent_has_left_where_the_name_is(with_python: Path) -> None:
     said = openwrt.run_in(
         with_python,
