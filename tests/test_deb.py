@@ -129,6 +129,25 @@ def test_purged_it_empties_a_disk_that_is_mounted_on_its_state(side: str, state:
     assert [path for path in left if "deb-systemd-helper" not in path] == [state]
 
 
+def test_purged_the_agent_deletes_no_store_of_an_indexer() -> None:
+    needs.namespaces()
+    postrm = ROOT / "packaging" / "debian" / "agent" / "postrm"
+    script = f"""
+    exec 9< {postrm}
+    mount --make-rprivate /
+    for folder in /etc /var/lib /run; do mount -t tmpfs tmpfs $folder; done
+    mkdir -p /var/lib/private/swarming /etc/swarming
+    ln -s private/swarming /var/lib/swarming
+    cd /var/lib/swarming
+    touch swarming.db swarming.db-wal journal.db journal.db-wal name control.json
+    sh /dev/fd/9 purge
+    find /var/lib/private/ -type f
+    """
+    left = printed("unshare", "--mount", "--fork", "sh", "-ec", script).split()
+    stores = ["swarming.db", "swarming.db-wal"]
+    assert sorted(left) == [f"/var/lib/private/swarming/{name}" for name in stores]
+
+
 def test_it_has_what_debian_wants_of_every_package(unpacked: Path) -> None:
     name = f"swarming-{side_of(unpacked)}"
     docs = unpacked / "usr/share/doc" / name
