@@ -68,6 +68,17 @@ def test_the_membership_is_roots_and_the_agent_may_read_it(root: Path) -> None:
     assert said == "root:swarming 640\nswarming:swarming 700\n"
 
 
+def test_no_other_file_is_given_to_the_agent(root: Path) -> None:
+    said = openwrt.run_in(
+        root,
+        """
+        echo "option swarm /etc/passwd" >> /etc/config/swarming
+        /etc/init.d/swarming-agent start
+        stat -c "%U:%G %a" /etc/passwd""",
+    )
+    assert said == "root:root 644\n"
+
+
 @pytest.mark.parametrize(
     ("line", "words"),
     [
