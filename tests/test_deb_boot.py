@@ -161,6 +161,7 @@ def test_an_agent_that_has_not_joined_says_so_and_is_not_tried_again(box: Machin
 
 
 def test_enabled_they_bring_results_into_the_store(swarm: Machine) -> None:
+    assert swarm.unit("swarming-agent-link.timer", "ActiveState") == "active"
     row = next(row for row in more_results(swarm, 1) if row["kind"] == "icmp")
     assert (row["agent"], row["ok"], row["received"]) == ("box-1", True, row["sent"])
     for unit in UNITS:
@@ -293,6 +294,7 @@ def test_a_box_that_leaves_is_stopped_and_is_not_tried_again(swarm: Machine) -> 
     swarm.run("swarming-agent", "leave", "--yes")
     wait_for(lambda: swarm.unit("swarming-agent", "ActiveState") == "inactive")
     assert (swarm.root / "etc/swarming/agent.swarm").read_bytes() == b""
+    assert swarm.unit("swarming-agent-link.timer", "ActiveState") == "inactive"
     swarm.run("systemctl", "start", "swarming-agent")
     wait_for(lambda: swarm.unit("swarming-agent", "ActiveState") == "inactive")
     assert swarm.unit("swarming-agent", "Result") == "success"
