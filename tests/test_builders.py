@@ -72,6 +72,8 @@ def test_what_an_editor_left_is_not_packed(sources: Path) -> None:
 def test_a_library_that_was_changed_after_it_was_fetched_is_not_packed(
     sources: Path, builder: str
 ) -> None:
+    build(sources, builder)  # so that they are there
+    shutil.rmtree(sources.parent / "out", ignore_errors=True)
     kept = sources / "build"
     kept.unlink()
     shutil.copytree(debs.ROOT / "build" / "wheels", kept / "wheels")
