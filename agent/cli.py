@@ -127,7 +127,7 @@ def show_link(options: argparse.Namespace) -> int:
 
 
 def join(options: argparse.Namespace) -> int:
-    from agent import join_command  # its cryptography is needed once in a box's life
+    from agent.membership import join_command  # its cryptography is needed once in a box's life
 
     return join_command.run(options)
 
@@ -147,7 +147,7 @@ def examine(options: argparse.Namespace) -> int:
 
 
 def leave(options: argparse.Namespace) -> int:
-    from agent import leave as leaving  # with its connections
+    from agent.membership import leave as leaving  # with its connections
 
     return leaving.run(options, config.load(options))
 

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from agent import csr as agent_csr
-from agent import p256
+from agent.membership import csr as agent_csr
+from agent.membership import p256
 from indexer import ca, ca_files
 from indexer.ca import Authority, CaError
 from indexer.ca_x509 import is_servers, new_key, pem, private_pem

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from agent import csr as agent_csr
-from agent import p256, swarm_file
+from agent import swarm_file
 from agent.connection import Broker
+from agent.membership import csr as agent_csr
+from agent.membership import p256
 from indexer import ca_command, cli, config, run_command
 from indexer.ca import Authority
 from indexer.ca_x509 import new_key

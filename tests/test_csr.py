@@ -18,8 +18,8 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from agent import csr, p256
-from agent.p256 import PrivateKey
+from agent.membership import csr, p256
+from agent.membership.p256 import PrivateKey
 from tests import needs
 from tests.test_p256 import KEYS, theirs
 

@@ -16,9 +16,11 @@ from typing import Any
 
 import pytest
 
-from agent import cli, clock, connection, control, doctor_broker, doctor_words
+from agent import cli, clock, connection, control
 from agent.clock import Facts
-from agent.doctor_words import Looked, Room
+from agent.doctor import broker as doctor_broker
+from agent.doctor import words as doctor_words
+from agent.doctor.words import Looked, Room
 from agent.store import Journal
 from agent.store_view import ViewCounts
 from tests import needs
@@ -500,8 +502,8 @@ def test_a_certificate_without_a_day_is_not_judged() -> None:
 
 
 def test_dates_that_a_wrong_clock_cannot_judge_are_told_with_the_broker() -> None:
-    from agent import doctor_advice
     from agent.dial import Broker
+    from agent.doctor import advice as doctor_advice
 
     seen = doctor_broker.Seen(Broker("b", 8883, True), False, version="5", back_ms=1.0)
     first = next(doctor_advice.of_broker(seen, "box", frozenset(), False))

@@ -30,7 +30,7 @@ PURE = (
     *("schedule", "wire", "result", "batch", "strict_json", "targets", "linkguess", "drain"),
     "budget",
     *("brokers", "watch", "icmp_packet", "http_message", "spans", "losses", "about"),
-    *("certificate", "csr", "p256", "sharing"),
+    *("certificate", "membership.csr", "membership.p256", "membership.sharing"),
     *("link.mask", "link.kinds", "link.modem", "link.at", "link.docsis"),
 )
 IO = {"socket", "ssl", "select", "threading", "subprocess", "queue", "os", "sqlite3"} | {
@@ -42,7 +42,7 @@ RUNS_COMMANDS = {"agent.clock", "agent.ping_command", "agent.link.helpers"}
 
 # What a room never reaches, not even through another one.
 NEVER_REACHES = {
-    "agent.swarming_agent": ["agent.join*", "agent.p256", "agent.csr", "agent.pinned"],
+    "agent.swarming_agent": ["agent.membership*", "agent.doctor*"],
     "agent.schedule": ["agent.[!st]*"],
     "agent.probe_*": ["agent.store*", "agent.drain", "agent.connection", "agent.watch"],
     "agent.prober": ["agent.store*", "agent.drain", "agent.connection", "agent.watch"],

@@ -11,8 +11,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from agent import csr, join, p256
 from agent.certificate import common_name
+from agent.membership import csr, join, p256
 from indexer import cli
 from indexer.ca import Authority, CaError
 from indexer.invites import (

@@ -16,9 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent import cli, control, csr, join, join_command, p256, pinned, proof, sharing, swarm_file
+from agent import cli, control, swarm_file
 from agent.clock import Reading
-from agent.join import JoinError, read_line
+from agent.membership import csr, join, join_command, p256, pinned, proof, sharing
+from agent.membership.join import JoinError, read_line
 from agent.store import Journal
 from tests.agent_bed import ROOT
 from tests.certificates import Authority

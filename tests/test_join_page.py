@@ -19,8 +19,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from agent import csr, join, p256, swarm_file
+from agent import swarm_file
 from agent.certificate import common_name
+from agent.membership import csr, join, p256
 from indexer import cli
 from indexer.ca import Authority
 from indexer.invites import Invites, new_token

@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from agent import cli, join_command
+from agent import cli
+from agent.membership import join_command
 from indexer import cli as indexer_cli
 from indexer.invites import Invites
 from tests.agent_bed import Box, IndexerProcess, alone

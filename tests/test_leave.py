@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from agent import cli, control, last_word, leave, swarm_file, wire
+from agent import cli, control, swarm_file, wire
 from agent.clock import Reading
 from agent.control import Control
+from agent.membership import last_word, leave
 from agent.store import Journal
 from tests import needs
 from tests.agent_bed import ROOT, Box, about, alone, environ

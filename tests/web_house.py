@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from agent import csr, p256
+from agent.membership import csr, p256
 from bench import simulate
 from indexer import lists
 from indexer.ca import Authority

@@ -71,6 +71,9 @@ def _member(entry: Entry, epoch_s: int) -> zipfile.ZipInfo:
 
 
 def main(words: list[str]) -> int:
+    if words and words[0].startswith("-"):
+        print("pyz: python packaging/build/pyz.py [FILE]", file=sys.stderr)
+        return 2
     path = Path(words[0]) if words else WRITTEN
     try:
         content = packed(tree().entries(), epoch_s())

@@ -9,9 +9,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from agent import certificate, clock, control, errand, link, linkguess, status
-from agent import doctor_words as words
 from agent.config import STATE_FOLDER, Config
-from agent.doctor_words import Finding, Looked, Room
+from agent.doctor import words
+from agent.doctor.words import Finding, Looked, Room
 from agent.expiry import DAY_MS, MOST_BYTES
 from agent.probe_icmp import open_pinger
 from agent.resolve import ResolveError, Resolver, as_literal

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Set
 from typing import Any
 
 from agent import wire
-from agent.doctor_broker import Seen
-from agent.doctor_words import Finding
+from agent.doctor.broker import Seen
+from agent.doctor.words import Finding
 
 _INVITED = "ask your operator to invite this box again"
 # The first part that is contained in what TLS said decides.

@@ -14,9 +14,10 @@ import re
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from agent import csr, p256, pinned, strict_json, swarm_file, wire
+from agent import strict_json, swarm_file, wire
 from agent.certificate import public_key_der
-from agent.p256 import PrivateKey
+from agent.membership import csr, p256, pinned
+from agent.membership.p256 import PrivateKey
 from agent.swarm_file import SwarmFile, SwarmFileError
 
 _TOKEN = re.compile(r"[a-z2-7]{26}")

@@ -10,9 +10,10 @@ import os
 import sys
 from time import sleep as pause
 
-from agent import config, control, join, names, proof, sharing, status, swarm_file
+from agent import config, control, names, status, swarm_file
 from agent.config import Config, ConfigError
-from agent.join import Invitation, JoinError, Refused, Unreachable
+from agent.membership import join, proof, sharing
+from agent.membership.join import Invitation, JoinError, Refused, Unreachable
 from agent.settings import agent_name
 from agent.store_view import ViewError, view
 from agent.swarm_file import SwarmFile, SwarmFileError

@@ -12,12 +12,13 @@ from typing import Any
 
 import paho.mqtt
 
-from agent import VERSION, doctor_advice, doctor_box, doctor_broker, errand, names
-from agent import doctor_words as words
+from agent import VERSION, errand, names
 from agent.config import Config, ConfigError
 from agent.connection import Broker, Credentials
 from agent.dial import parse_broker
-from agent.doctor_words import Finding
+from agent.doctor import advice, box, words
+from agent.doctor import broker as visit
+from agent.doctor.words import Finding
 from agent.errand import Member
 
 
@@ -36,27 +37,27 @@ def run(options: argparse.Namespace, config: Config) -> int:
 
 def examine(config: Config) -> Iterator[Finding]:
     """Everything, in an order in which what comes first explains what comes later."""
-    told, about_agent = doctor_box.running(config.journal)
+    told, about_agent = box.running(config.journal)
     about: dict[str, Any] = told.get("about", {})
     yield _version(about.get("version"))
     yield about_agent
-    yield from filter(None, [doctor_box.owner(config.journal)])
-    counts, epochs, broken = doctor_box.counted(config.journal)
-    clock, clock_is_wrong = doctor_box.the_clock(told, counts.known_ms if counts else None)
+    yield from filter(None, [box.owner(config.journal)])
+    counts, epochs, broken = box.counted(config.journal)
+    clock, clock_is_wrong = box.the_clock(told, counts.known_ms if counts else None)
     name, unnamed = _name(config, about)
     who = Member(name or names.make_up(), _credentials(config, clock_is_wrong), config.mqtt)
     brokers = _brokers(config, about)
-    late = doctor_broker.late(brokers[0], who) if brokers else None
+    late = visit.late(brokers[0], who) if brokers else None
     visits = errand.everywhere(
-        brokers, lambda broker: doctor_broker.examine(broker, who), late, doctor_broker.WITHIN_S
+        brokers, lambda broker: visit.examine(broker, who), late, visit.WITHIN_S
     )
-    yield doctor_box.icmp(told)
+    yield box.icmp(told)
     yield clock
-    yield doctor_box.resolver([broker.host for broker in brokers], _targets(config, about))
-    yield doctor_box.line(config, told)
-    yield doctor_box.budget(config, told)
-    yield broken or doctor_box.journal(config, told, counts)
-    yield from filter(None, [unnamed, doctor_box.own_certificate(config, name, clock_is_wrong)])
+    yield box.resolver([broker.host for broker in brokers], _targets(config, about))
+    yield box.line(config, told)
+    yield box.budget(config, told)
+    yield broken or box.journal(config, told, counts)
+    yield from filter(None, [unnamed, box.own_certificate(config, name, clock_is_wrong)])
     if not brokers:
         yield Finding("broker", "bad", "none is named", "swarming-agent join, or name one")
     own = epochs | {str(about[key]) for key in ("epoch", "since") if key in about}
@@ -64,7 +65,7 @@ def examine(config: Config) -> Iterator[Finding]:
     for broker, seen in visits:
         assert seen is not None
         online = online or any(is_online for _, is_online in seen.indexers)
-        yield from doctor_advice.of_broker(seen._replace(broker=broker), name, own, bool(told))
+        yield from advice.of_broker(seen._replace(broker=broker), name, own, bool(told))
     yield from filter(None, [words.of_results(counts, about.get("silence"), online)])
 
 

@@ -13,12 +13,13 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-from agent import VERSION, clock, control, last_word, names, status, swarm_file, wire
+from agent import VERSION, clock, control, names, status, swarm_file, wire
 from agent.config import STATE_FOLDER, Config, ConfigError
 from agent.connection import Broker, Credentials
 from agent.control import Control
 from agent.dial import parse_broker
 from agent.errand import Member
+from agent.membership import last_word
 from agent.store_view import ViewCounts, ViewError, view
 
 TOLD_BY_AGENT_S = 45.0

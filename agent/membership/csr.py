@@ -7,7 +7,7 @@ and RFC 5915 (the key), RFC 5480 (the public key), RFC 2986 (the request), RFC 5
 
 import base64
 
-from agent.p256 import PrivateKey
+from agent.membership.p256 import PrivateKey
 
 _INTEGER, _BITS, _OCTETS, _OBJECT, _TEXT = 0x02, 0x03, 0x04, 0x06, 0x0C
 _SEQUENCE, _SET = 0x30, 0x31
