@@ -196,8 +196,8 @@ _WORK: dict[str, Work] = {
     "backup": _backup,
     "copy": _copy,
     "dashboards": _in_room("indexer.dashboards.command"),
-    "ca": _in_room("indexer.ca_command"),
-    "invite": _in_room("indexer.invite_command"),
+    "ca": _in_room("indexer.ca.command"),
+    "invite": _in_room("indexer.ca.invite_command"),
     "auth": _in_room("indexer.web.auth"),
 }
 

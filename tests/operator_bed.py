@@ -18,7 +18,7 @@ from agent.connection import Connection, Credentials, parse_broker
 from agent.mqtt_events import Closed, Opened, Refused
 from indexer import cli
 from indexer.ca import Authority, Role
-from indexer.ca_x509 import new_key, pem, private_pem
+from indexer.ca.forms import new_key, pem, private_pem
 from tests import mosquittos
 from tests.servers import Server, wait_for
 

@@ -19,7 +19,7 @@ import pytest
 from agent import drain, wire
 from agent.connection import Connection, Credentials, parse_broker
 from indexer.ca import Authority
-from indexer.ca_x509 import Signer, pem
+from indexer.ca.forms import Signer, pem
 from tests import agent_bed, mosquittos
 from tests.agent_bed import Box, IndexerProcess, complete
 from tests.indexers import Client

@@ -22,9 +22,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from agent.membership import csr as agent_csr
 from agent.membership import p256
-from indexer import ca, ca_files
+from indexer import ca
 from indexer.ca import Authority, CaError
-from indexer.ca_x509 import is_servers, new_key, pem, private_pem
+from indexer.ca import files as ca_files
+from indexer.ca.forms import is_servers, new_key, pem, private_pem
 from tests import needs
 
 DAY = timedelta(days=1)
@@ -430,7 +431,7 @@ def test_a_file_belongs_to_the_folder_that_it_is_in_whatever_is_put_in_its_place
 def test_a_kill_at_any_moment_leaves_every_file_whole(authority: Authority) -> None:
     code = (
         "import sys\nfrom datetime import UTC, datetime\nfrom pathlib import Path\n"
-        "from indexer.ca import Authority\nfrom indexer.ca_x509 import new_key\n"
+        "from indexer.ca import Authority\nfrom indexer.ca.forms import new_key\n"
         "mine, key = Authority.open(Path(sys.argv[1])), new_key().public_key()\n"
         "while True:\n"
         "    mine.issue('box', key, role='agent', now=datetime.now(UTC))\n"

@@ -15,9 +15,10 @@ from agent import swarm_file
 from agent.connection import Broker
 from agent.membership import csr as agent_csr
 from agent.membership import p256
-from indexer import ca_command, cli, config, run_command
+from indexer import cli, config, run_command
 from indexer.ca import Authority
-from indexer.ca_x509 import new_key
+from indexer.ca import command as ca_command
+from indexer.ca.forms import new_key
 from indexer.flags import parser
 from tests.operator_bed import SHIPPED
 

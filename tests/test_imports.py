@@ -56,7 +56,7 @@ NEVER_REACHES = {
     "indexer.store*": ["indexer.consume", "indexer.web*", "indexer.verdict*", "agent.connection"],
     "indexer.web*": ["indexer.store_*", "indexer.swarming_indexer", "agent.connection"],
     "indexer.consume": ["indexer.web*", "indexer.verdict*"],
-    "indexer.cli": ["indexer.dashboards*", "indexer.ca", "indexer.ca_*", "indexer.web*"],
+    "indexer.cli": ["indexer.dashboards*", "indexer.ca", "indexer.ca.*", "indexer.web*"],
 }
 
 

@@ -15,7 +15,7 @@ from agent.certificate import common_name
 from agent.membership import csr, join, p256
 from indexer import cli
 from indexer.ca import Authority, CaError
-from indexer.invites import (
+from indexer.ca.invites import (
     LIFE_S,
     REMEMBERED_S,
     Asked,

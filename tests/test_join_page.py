@@ -24,7 +24,7 @@ from agent.certificate import common_name
 from agent.membership import csr, join, p256
 from indexer import cli
 from indexer.ca import Authority
-from indexer.invites import Invites, new_token
+from indexer.ca.invites import Invites, new_token
 from indexer.web import auth
 from indexer.web.join import WRONG
 from tests.certificates import Authority as Elsewhere

@@ -16,7 +16,7 @@ import pytest
 from agent import cli
 from agent.membership import join_command
 from indexer import cli as indexer_cli
-from indexer.invites import Invites
+from indexer.ca.invites import Invites
 from tests.agent_bed import Box, IndexerProcess, alone
 from tests.operator_bed import Operator
 from tests.servers import accepts, free_port, wait_for

@@ -10,8 +10,8 @@ from agent.membership import csr, p256
 from bench import simulate
 from indexer import lists
 from indexer.ca import Authority
+from indexer.ca.invites import Invites, Told
 from indexer.desk import BrokerState, Change, ChangeList, Desk, Health, Live, LookAt
-from indexer.invites import Invites, Told
 from indexer.store import AgentRecord, Store
 from indexer.stores import open_store
 

@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from agent import wire
 from indexer.ca import Authority, CaError
-from indexer.invites import BadRequest, Invite, Invites, Told, id_of
+from indexer.ca.invites import BadRequest, Invite, Invites, Told, id_of
 from indexer.web.render import page
 
 MOST_BYTES = 16_384

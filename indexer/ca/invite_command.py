@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from indexer import config
 from indexer.ca import Authority, CaError
-from indexer.invites import LIFE_S, Invite, Invites
+from indexer.ca.invites import LIFE_S, Invite, Invites
 
 _PAGE_S = 5.0
 _PAGE = re.compile(r"https://[A-Za-z0-9.\[\]:_~/-]+")

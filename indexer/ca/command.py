@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from agent.swarm_file import MOST_TEXT, SwarmFile
-from indexer import ca_files, ca_x509, config
-from indexer.ca import DAYS, Authority, CaError, Issued, check, role_of
+from indexer import config
+from indexer.ca import DAYS, Authority, CaError, Issued, check, forms, role_of
+from indexer.ca import files as ca_files
 
 _CERTS = "/etc/mosquitto/certs"
 _ACL = "/etc/mosquitto/swarming.acl"
@@ -132,30 +133,30 @@ def _as_json(one: Issued, now: datetime) -> dict[str, object]:
 
 
 def _server(authority: Authority, hosts: Sequence[str], out: Path, days: int = DAYS) -> None:
-    key = ca_x509.new_key()
+    key = forms.new_key()
     made = authority.issue(
         hosts[0], key.public_key(), role="server", hosts=hosts, days=days, now=_now()
     )
-    ca_files.write(out / "server.key", ca_x509.private_pem(key), ca_files.SECRET)
-    ca_files.write(out / "server.crt", ca_x509.pem(made))
+    ca_files.write(out / "server.key", forms.private_pem(key), ca_files.SECRET)
+    ca_files.write(out / "server.crt", forms.pem(made))
 
 
 def _indexer(authority: Authority, name: str, out: Path, days: int = DAYS) -> Path:
-    key = ca_x509.new_key()
+    key = forms.new_key()
     made = authority.issue(name, key.public_key(), role="indexer", days=days, now=_now())
-    ca_files.write(out / f"{name}.key", ca_x509.private_pem(key), ca_files.SECRET)
-    ca_files.write(out / f"{name}.crt", ca_x509.pem(made))
+    ca_files.write(out / f"{name}.key", forms.private_pem(key), ca_files.SECRET)
+    ca_files.write(out / f"{name}.crt", forms.pem(made))
     return out / f"{name}.crt"
 
 
 def _agent(authority: Authority, name: str, out: Path, flags: argparse.Namespace) -> Path:
-    key = ca_x509.new_key()
+    key = forms.new_key()
     made = authority.issue(name, key.public_key(), role="agent", days=flags.days, now=_now())
     swarm = SwarmFile(
         name=name,
         brokers=authority.brokers,
-        certificate=ca_x509.pem(made),
-        key=ca_x509.private_pem(key),
+        certificate=forms.pem(made),
+        key=forms.private_pem(key),
         ca=authority.certificate_pem,
         place=flags.place,
         isp=flags.isp,

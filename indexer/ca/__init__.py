@@ -22,7 +22,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from agent import wire
-from indexer import ca_files, ca_x509
+from indexer.ca import files as ca_files
+from indexer.ca import forms
 from indexer.typed import BadInput
 
 Role = Literal["agent", "indexer", "server"]
@@ -104,19 +105,19 @@ class Authority:
         check(name, role, hosts)
         if not 0 < days <= _CA_DAYS:
             raise CaError(f"a certificate is good for 1 to {_CA_DAYS} days, not {days}")
-        if not ca_x509.is_p256(public_key):
+        if not forms.is_p256(public_key):
             raise CaError(f"{name}: only keys on the curve P-256 are certified")
         with _told(), ca_files.locked(self.folder):
             serial = _serial(now, self._newest())
             ends = now + timedelta(days=days)
             made = self._signer().certify(name, public_key, hosts, serial, now, ends)
-            ca_files.write(self.folder / _ISSUED / f"{serial:x}.crt", ca_x509.pem(made))
+            ca_files.write(self.folder / _ISSUED / f"{serial:x}.crt", forms.pem(made))
         return made
 
     def issue_csr(self, name: str, csr_pem: str, now: datetime, *, days: int = DAYS) -> str:
         """The certificate, in PEM, for who holds the key of this request."""
         key = requested_key(name, csr_pem)
-        return ca_x509.pem(self.issue(name, key, role=role_of(name), days=days, now=now))
+        return forms.pem(self.issue(name, key, role=role_of(name), days=days, now=now))
 
     def revoke(self, name: str, now: datetime, *, but_newest: bool = False) -> list[int]:
         """The serial numbers of what was good until now. CaError when nothing was.
@@ -129,17 +130,17 @@ class Authority:
             if not going:
                 raise CaError(self._none_of(name, bool(there), now))
             crl = self._crl()
-            revoked = ca_x509.revoked(crl) | dict.fromkeys(going, now)
+            revoked = forms.revoked(crl) | dict.fromkeys(going, now)
             # Of two lists within one second OpenSSL would believe the first. One of the future, by
             # a clock that was wrong then, locks everybody out: no later one may follow it there.
-            last = max(now - ca_x509.EARLY, ca_x509.last_update(crl) + _SECOND)
-            last = now - ca_x509.EARLY if last > now else last
-            ca_files.write(self.folder / _CRL, ca_x509.pem(self._signer().crl(revoked, last)))
+            last = max(now - forms.EARLY, forms.last_update(crl) + _SECOND)
+            last = now - forms.EARLY if last > now else last
+            ca_files.write(self.folder / _CRL, forms.pem(self._signer().crl(revoked, last)))
         return going
 
     def listed(self, now: datetime) -> list[Issued]:
         """Everything that was ever issued, in the order of issue."""
-        revoked = ca_x509.revoked(self._crl())
+        revoked = forms.revoked(self._crl())
         found = []
         with _told():
             for path in (self.folder / _ISSUED).glob("*.crt"):
@@ -156,10 +157,10 @@ class Authority:
         with _told():
             return x509.load_pem_x509_crl((self.folder / _CRL).read_bytes())
 
-    def _signer(self) -> ca_x509.Signer:
+    def _signer(self) -> forms.Signer:
         key = load_pem_private_key((self.folder / _KEY).read_bytes(), None)
         assert isinstance(key, ec.EllipticCurvePrivateKey)
-        return ca_x509.Signer(self._certificate, key)
+        return forms.Signer(self._certificate, key)
 
     def _none_of(self, name: str, is_one: bool, now: datetime) -> str:
         if is_one:
@@ -175,7 +176,7 @@ def requested_key(name: str, csr_pem: str) -> ec.EllipticCurvePublicKey:
     try:
         request = x509.load_pem_x509_csr(csr_pem.encode())
         signed = request.is_signature_valid
-        asked = ca_x509.common_name(request.subject)
+        asked = forms.common_name(request.subject)
         key = request.public_key()
     except Exception as error:  # whatever a library makes of the bytes of a stranger
         raise CaError(f"{name}: that is no certificate request") from error
@@ -183,7 +184,7 @@ def requested_key(name: str, csr_pem: str) -> ec.EllipticCurvePublicKey:
         raise CaError(f"{name}: the certificate request is not signed by its own key")
     if asked != name:
         raise CaError(f"{name}: the certificate request is of {asked!r:.80}")
-    if not ca_x509.is_p256(key):
+    if not forms.is_p256(key):
         raise CaError(f"{name}: only keys on the curve P-256 are certified")
     return key
 
@@ -192,11 +193,11 @@ def _lay_out(folder: Path, host: str, now: datetime) -> None:
     """All that an authority begins with."""
     ca_files.make_folder(folder)
     ends = now + timedelta(days=_CA_DAYS)
-    signer = ca_x509.Signer.new(f"swarm {host}", _serial(now), now, ends)
+    signer = forms.Signer.new(f"swarm {host}", _serial(now), now, ends)
     ca_files.write(folder / _KEY, signer.key_pem, ca_files.SECRET)
-    ca_files.write(folder / _CRL, ca_x509.pem(signer.crl({}, now - ca_x509.EARLY)))
+    ca_files.write(folder / _CRL, forms.pem(signer.crl({}, now - forms.EARLY)))
     ca_files.write(folder / _SWARM, _swarm_toml(host))
-    ca_files.write(folder / _CERTIFICATE, ca_x509.pem(signer.certificate))
+    ca_files.write(folder / _CERTIFICATE, forms.pem(signer.certificate))
     for name in (_ISSUED, "invites", "out"):
         ca_files.make_folder(folder / name)
 
@@ -229,8 +230,8 @@ def check(name: str, role: Role, hosts: Sequence[str] = ()) -> None:
         raise CaError("a server's certificate names its hosts, and no other does")
     for host in hosts:
         check_host(host)
-    if len(name) > ca_x509.MOST_NAME:
-        raise CaError(f"{name:.80}: a name has at most {ca_x509.MOST_NAME} characters")
+    if len(name) > forms.MOST_NAME:
+        raise CaError(f"{name:.80}: a name has at most {forms.MOST_NAME} characters")
     if role != "server":
         try:
             wire.check_name(name)
@@ -241,9 +242,9 @@ def check(name: str, role: Role, hosts: Sequence[str] = ()) -> None:
 
 
 def _issued(made: x509.Certificate, revoked_at: datetime | None) -> Issued:
-    name = ca_x509.common_name(made.subject) or ""
-    role: Role = "server" if ca_x509.is_servers(made) else role_of(name)
-    begins, ends = ca_x509.begins(made), ca_x509.ends(made)
+    name = forms.common_name(made.subject) or ""
+    role: Role = "server" if forms.is_servers(made) else role_of(name)
+    begins, ends = forms.begins(made), forms.ends(made)
     return Issued(name, role, made.serial_number, begins, ends, revoked_at)
 
 

@@ -21,8 +21,8 @@ from typing import Any, Literal, NamedTuple
 
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from indexer import ca_files
 from indexer.ca import Authority, CaError, check, requested_key
+from indexer.ca import files as ca_files
 
 LIFE_S = 86_400
 REMEMBERED_S = 7 * 86_400  # after its end: who asks again with the key that was certified is heard
