@@ -30,6 +30,7 @@ from tests.web_house import (
     YOU,
     DeskWithLoop,
     TestClient,
+    asked_to_join,
     empty_store,
     filled_store,
     wall_ms,
@@ -144,6 +145,23 @@ def test_the_only_real_agent_among_simulated_ones_is_you(store: Store) -> None:
 )
 def test_an_empty_view_says_what_to_do_next(new: Client, path: str, next_step: str) -> None:
     assert next_step in text_of(new.get(path).text)
+
+
+@pytest.mark.parametrize(("role", "is_told"), [("operator", True), ("viewer", False)])
+def test_where_boxes_are_invited_nobody_is_told_what_the_broker_would_refuse(
+    role: str, is_told: bool, tmp_path: Path
+) -> None:
+    store = empty_store(tmp_path)
+    desk = DeskWithLoop(store, behind_proxy=True, ca_folder=str(asked_to_join(tmp_path / "ca")))
+    headers = {"x-forwarded-user": "olga", "x-forwarded-role": role}
+    client = Client(web.app(store, desk), HOST, headers=headers)
+    for path in ("/", "/overview", "/agents", "/lists"):
+        shown = text_of(client.get(path).text)
+        assert "swarming-agent" not in shown and "mosquitto_pub" not in shown, path
+        assert "start an agent" not in shown.lower() and "start one" not in shown, path
+    assert ("swarming-indexer invite NAME" in client.get("/").text) is is_told
+    assert ("swarming-indexer invite NAME" in client.get("/joining").text) is is_told
+    store.close()
 
 
 def test_simulated_agents_and_references_are_labelled(client: Client, new: Client) -> None:

@@ -31,7 +31,7 @@ Role = Literal["agent", "indexer", "server"]
 DAYS = 730
 _CA_DAYS = 7305  # 20 years
 _INDEXER = "indexer-"
-_CERTIFICATE, _KEY, _CRL, _SWARM, _ISSUED = "ca.crt", "ca.key", "crl.pem", "swarm.toml", "issued"
+CERTIFICATE, _KEY, _CRL, _SWARM, _ISSUED = "ca.crt", "ca.key", "crl.pem", "swarm.toml", "issued"
 _SECOND = timedelta(seconds=1)
 
 
@@ -59,7 +59,7 @@ class Authority:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         with _told():
-            self.certificate_pem = (folder / _CERTIFICATE).read_text()
+            self.certificate_pem = (folder / CERTIFICATE).read_text()
             self._certificate = x509.load_pem_x509_certificate(self.certificate_pem.encode())
             facts = tomllib.loads((folder / _SWARM).read_text())
         self.brokers: tuple[str, ...] = _texts(facts, "brokers")
@@ -67,9 +67,9 @@ class Authority:
 
     @classmethod
     def open(cls, folder: Path) -> "Authority":
-        if not os.path.isfile(folder / _CERTIFICATE):  # or it may not be looked at
+        if not os.path.isfile(folder / CERTIFICATE):  # or it may not be looked at
             with _told(), contextlib.suppress(FileNotFoundError):
-                os.stat(folder / _CERTIFICATE)
+                os.stat(folder / CERTIFICATE)
             raise CaError(f"{folder} holds no certificates: swarming-indexer ca init HOST")
         return cls(folder)
 
@@ -197,7 +197,7 @@ def _lay_out(folder: Path, host: str, now: datetime) -> None:
     ca_files.write(folder / _KEY, signer.key_pem, ca_files.SECRET)
     ca_files.write(folder / _CRL, forms.pem(signer.crl({}, now - forms.EARLY)))
     ca_files.write(folder / _SWARM, _swarm_toml(host))
-    ca_files.write(folder / _CERTIFICATE, forms.pem(signer.certificate))
+    ca_files.write(folder / CERTIFICATE, forms.pem(signer.certificate))
     for name in (_ISSUED, "invites", "out"):
         ca_files.make_folder(folder / name)
 

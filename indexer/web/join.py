@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 from agent import wire
-from indexer.ca import Authority, CaError
+from indexer.ca import CERTIFICATE, Authority, CaError
 from indexer.ca.invites import BadRequest, Invite, Invites, Told, id_of
 from indexer.web.render import page
 
@@ -78,6 +78,10 @@ class Door:
     def invites(self) -> Invites:
         """CaError when there is no authority."""
         return Invites(Authority.open(self._folder))
+
+    def has_authority(self) -> bool:
+        """Whether boxes come in by an invitation: brokers that want certificates know no other."""
+        return os.path.isfile(self._folder / CERTIFICATE)
 
     def waiting(self) -> int:
         """How many boxes an operator is to look at."""
@@ -216,16 +220,15 @@ def _shown(request: Request, error: str | None = None, status: int = 200) -> Res
     door = _door_of(request)
     now_s = door.now_s
     try:
-        found, folder = door.invites().all(), True
-    except CaError:
-        found, folder = [], False
+        found = door.invites().all()
+    except CaError as failed:
+        found, error = [], str(failed) if door.has_authority() else error
     return page(
         request,
         "joining.html",
         status,
         waiting=[one for one in found if one.approve and one.state(now_s) == "waiting"],
         others=[(one, one.state(now_s)) for one in found if one.state(now_s) != "waiting"],
-        has_authority=folder,
         error=error,
     )
 

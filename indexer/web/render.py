@@ -35,6 +35,7 @@ def page(request: Request, template: str, status: int = 200, **shown: Any) -> Re
         "desk": desk,
         "health": desk.healthz(),
         "path": request.url.path,
+        "invites": door is not None and door.has_authority(),
         "joining": door.waiting() if door is not None and changes else None,
         "ranges": charts.RANGES.values(),
     }
