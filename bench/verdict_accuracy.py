@@ -29,6 +29,7 @@ class Record(NamedTuple):
     agent: str
     facts: dict[str, Any]
     seen_ms: int
+    here: bool = True
 
 
 class Score(NamedTuple):

@@ -201,6 +201,7 @@ def test_what_is_on_the_list_and_was_not_tried_yet_is_counted_apart() -> None:
     listed = (*TARGETS, "new.example", "newer.example", "127.0.0.1")
     headline = verdict.headline(world.picture(), "amber-fox-7", listed)
     assert headline.stations[3].text == "5 of 7 services answer (2 not tried yet)"
+    assert headline.sentence.startswith("So far all well: your router")
     world = World()
     world.agent("amber-fox-7")
     headline = verdict.headline(world.picture(), "amber-fox-7", listed)
@@ -250,6 +251,18 @@ def test_an_agent_that_has_gone_silent_is_told() -> None:
     headline = said(world, "gone")
     assert headline.word == "no data"
     assert headline.sentence.startswith("Nothing from gone since ")
+
+
+def test_of_a_box_that_is_gone_nothing_is_said_of_now() -> None:
+    world = home()
+    now(world)
+    world.agent("amber-fox-7", isp="Free", seen_min=2.4, here=False)
+    headline = said(world)
+    assert headline.sentence.startswith("Nothing from amber-fox-7 since ")
+    assert {one.state for one in headline.stations} == {"no data"}
+    assert (headline.pairs, world.pair("amber-fox-7", TARGETS[0])) == ((), None)
+    world.echo("amber-fox-7", TARGETS[0], 0.1)  # which another indexer has stored
+    assert said(world).sentence.startswith("All well")
 
 
 def test_a_swarm_without_a_you() -> None:

@@ -16,6 +16,7 @@ class Record(NamedTuple):
     agent: str
     facts: dict[str, Any]
     seen_ms: int
+    here: bool = True
 
 
 class World:
@@ -35,10 +36,11 @@ class World:
         access: str | None = None,
         link: str = "ethernet",
         seen_min: float = 0,
+        here: bool = True,
     ) -> str:
         told = {"isp": isp, "place": place, "access_group": access, "link": {"type": link}}
         facts = {key: value for key, value in told.items() if value is not None}
-        self.records[name] = Record(name, facts, NOW_MS - int(seen_min * MINUTE_MS))
+        self.records[name] = Record(name, facts, NOW_MS - int(seen_min * MINUTE_MS), here)
         self._links[name] = link
         return name
 

@@ -29,6 +29,9 @@ class AgentFacts(Protocol):
     @property
     def seen_ms(self) -> int: ...
 
+    @property
+    def here(self) -> bool: ...
+
 
 class Member(NamedTuple):
     """Where one agent sits."""

@@ -47,22 +47,24 @@ def headline(picture: Picture, agent: str | None = None, listed: Sequence[str] =
         agent = picture.agents[0]
     if agent is None:
         return _of_swarm(picture)
+    silent_ms = picture.silent_since_ms(agent)
     pairs = [found for t in picture.targets_of(agent) if (found := pair(picture, agent, t))]
     pairs.sort(key=lambda one: (SEVERITY[one.state], one.target))
+    if not pairs and silent_ms is not None:
+        sentence = _silence(picture, agent, silent_ms)
+        return Headline(sentence, NO_DATA, agent, _unknown(agent))
     answers = tuple(judge(picture, one.target, agent) for one in pairs if one.state in BAD)
     services = [one for one in pairs if not _is_this_machine(picture, one)]
     offline = _offline(picture, agent, services)
+    untried = _untried(picture, agent, listed)
     way = (
         _rung(picture, agent, GATEWAY, ROUTER, "your router", offline),
         _rung(picture, agent, FIRST_HOP, PROVIDER, "your provider", offline),
-        _services(picture, agent, services, _untried(picture, agent, listed)),
+        _services(picture, agent, services, untried),
     )
     word = "me" if offline else _word(answers) if answers or services else _word_of_ladder(way)
     stations = (_you(picture, agent, word, offline, way[0], answers), *way)
-    sentence = _sentence(picture, stations, answers, word, len(services), offline)
-    silent_ms = picture.silent_since_ms(agent)
-    if not pairs and silent_ms is not None:
-        word, sentence = NO_DATA, _silence(picture, agent, silent_ms)
+    sentence = _sentence(picture, stations, answers, word, len(services), offline, untried)
     missing = answers[0].missing if answers else ()
     return Headline(sentence, word, agent, stations, tuple(pairs), answers, missing)
 
@@ -74,6 +76,7 @@ def _sentence(
     word: str,
     services: int,
     offline: str | None,
+    untried: int,
 ) -> str:
     told = stations[3:] if offline else stations[1:]
     parts = [station.text for station in told if station.state not in (ABSENT, NO_DATA)]
@@ -81,7 +84,8 @@ def _sentence(
     if not known and not offline:
         return "Just begun: the first answers come within a minute."
     if word == FINE:
-        opening = "All well" if services else "So far all well"
+        whole = services and not untried
+        opening = "All well" if whole else "So far all well"
         ending = "" if services else "; no target has been looked at yet"
         return f"{opening}: {known}{ending}."
     ending = f" {_capital(known)}." if known else ""
@@ -121,6 +125,15 @@ def _untried(picture: Picture, agent: str, listed: Sequence[str]) -> int:
 def _silence(picture: Picture, agent: str, silent_ms: int) -> str:
     when = sentences.since(silent_ms, picture.now_ms)
     return f"Nothing from {agent} {when}: it is off, or it reaches no broker."
+
+
+def _unknown(agent: str) -> tuple[Station, ...]:
+    """The way of a box that says nothing now."""
+    labels = ((YOU, agent), (ROUTER, "your router"), (PROVIDER, "your provider"))
+    return tuple(
+        Station(name, label, None, NO_DATA, label if name == YOU else f"{label}: not known now")
+        for name, label in (*labels, (SERVICE, "services"))
+    )
 
 
 def _accusation(

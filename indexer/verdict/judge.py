@@ -74,7 +74,7 @@ def what_to_look(picture: Picture, limit: int = 3) -> tuple[str, ...]:
 def pair(picture: Picture, agent: str, target: str) -> Pair | None:
     """How the agent sees the target now; None when it does not look at it."""
     view = picture.view(agent, target)
-    if view is None:
+    if view is None or picture.is_gone(agent):
         return None
     last = view.series.last
     return Pair(

@@ -52,6 +52,7 @@ class Picture:
         records = list(agents)
         self.members = groups.members(records, _links(newest))
         self._seen_ms = {record.agent: record.seen_ms for record in records}
+        self._gone = {one.agent for one in records if _is_gone(one, newest.get(one.agent))}
         for agent, probe in newest.items():
             self._seen_ms[agent] = max(probe.begun_ms, self._seen_ms.get(agent, 0))
         pool_losses(self._series, now_ms)
@@ -88,9 +89,15 @@ class Picture:
         return self._seen_ms.get(agent, 0)
 
     def silent_since_ms(self, agent: str) -> int | None:
-        """When the agent was last heard of, if that is too long ago to say anything of now."""
+        """When the agent was last heard of, if it is gone, or that is too long ago to say anything
+        of now."""
         seen_ms = self._seen_ms.get(agent, 0)
-        return seen_ms if 0 < seen_ms < self.now_ms - STALE_MS else None
+        silent = self.is_gone(agent) or seen_ms < self.now_ms - STALE_MS
+        return seen_ms if seen_ms > 0 and silent else None
+
+    def is_gone(self, agent: str) -> bool:
+        """What it saw last may be minutes old, and still votes; but it sees nothing now."""
+        return agent in self._gone
 
     def targets_of(self, agent: str) -> list[str]:
         return self._targets_of.get(agent, [])
@@ -128,6 +135,12 @@ class Picture:
             votes.setdefault(self.members[view.agent].isp, []).append(view.state in BAD)
         bad = sum(2 * sum(vote) > len(vote) for vote in votes.values())
         return bad >= 2 and bad >= 2 * (len(votes) - bad)
+
+
+def _is_gone(record: groups.AgentFacts, newest: Probe | None) -> bool:
+    """By its record, unless another indexer has stored what it measured since."""
+    since = newest is not None and newest.begun_ms > record.seen_ms + AHEAD_MS
+    return not record.here and not since
 
 
 def _sorted_probes(results: Iterable[Result], now_ms: int) -> dict[tuple[str, str], list[Probe]]:
