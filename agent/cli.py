@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from agent import clock, config, control, flags, log_lines, once, status
+from agent import clock, config, control, flags, log_lines, once, status, whose
 from agent.config import ConfigError
 from agent.notify import Notifier
 from agent.store import JournalError
@@ -41,8 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if words and words[0] in ("-h", "--help", "--version"):
             _overview().parse_args(words[:1])
         name, *rest = _with_command(words)
-        return _COMMANDS[name][0](_parser(name).parse_intermixed_args(rest))
+        options = _parser(name).parse_intermixed_args(rest)
+        if name in _OF_ONES_OWN:
+            whose.check(name, options)
+        return _COMMANDS[name][0](options)
     except (ConfigError, JournalError, once.OnceError, status.StatusError, ViewError) as error:
+        with contextlib.suppress(BrokenPipeError):
+            sys.stdout.flush()  # what was said before comes first, into whatever both go
         print(f"swarming-agent: {' '.join(str(error).split())}", file=sys.stderr)
         return USAGE
     except BrokenPipeError:
@@ -59,7 +64,7 @@ def run(options: argparse.Namespace) -> int:
     settings = config.load(options)
     log_lines.begin(settings.log_level)
     if control.read(control.path_beside(settings.journal)).gone:
-        log.info("this box has left its swarm: join brings it back, and so does resume")
+        log.info("%s", control.has_left(settings.journal))
         Notifier().ready()  # or systemd takes it for a start that failed, and tries for ever
         return 0
     if not settings.brokers and settings.targets is None:
@@ -168,8 +173,16 @@ def _pause_of(how_long: str | None) -> control.Pause | None:
 def _steer(options: argparse.Namespace, wish: control.Control) -> int:
     """Leaves the wish beside the journal, and wakes a running agent."""
     journal = _journal_path(options)
+    path = control.path_beside(journal)
+    if control.read(path).gone:
+        raise ConfigError(control.has_left(journal))
     try:
-        control.write(control.path_beside(journal), wish)
+        control.write(path, wish)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"no agent has run here yet: {os.path.dirname(path)}: there is no such folder "
+            "(--journal FILE names another)"
+        ) from None
     except OSError as error:
         raise ConfigError(f"{journal}: {error.strerror}") from error
     print(control.in_words(wish) or "going on", end="")
@@ -209,6 +222,8 @@ _COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
     "resume": (resume, "probe again"),
     "leave": (leave, "tell the swarm goodbye for good, then remove what ties this box to it"),
 }
+# They would speak of an agent of the user's own, and mean the system's.
+_OF_ONES_OWN = ("status", "journal", "join", "pause", "resume", "leave")
 
 
 def _overview() -> argparse.ArgumentParser:

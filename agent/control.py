@@ -43,6 +43,15 @@ def path_beside(journal: str) -> str:
     return os.path.join(os.path.dirname(os.path.abspath(journal)), FILE)
 
 
+def has_left(journal: str) -> str:
+    """Of a box that is ``gone``, for a person: nothing else brings it back."""
+    file = path_beside(journal)
+    return (
+        "this box has left its swarm: join brings it back (where no invitation is wanted, so does "
+        f"removing {file})"
+    )
+
+
 def seconds(text: str) -> float:
     """Of 90s, 30m, 2h or 1d; else ValueError with a sentence."""
     found = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd])", text.strip().lower(), re.ASCII)

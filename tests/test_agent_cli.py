@@ -64,7 +64,9 @@ BAD = [
     ("journal text.db", "text.db is not a journal"),
     ("link --link string", "link: 'string' is none of"),
     ("pause soon", "pause: 'soon' must be a time such as 90s, 30m, 2h or 1d"),
-    ("pause --journal /proc/nowhere/journal.db", "/proc/nowhere/journal.db: No such file"),
+    ("pause --journal nowhere/journal.db", "no agent has run here yet"),
+    ("resume --journal nowhere/journal.db", "no agent has run here yet"),
+    ("pause --journal text.db/journal.db", "text.db/journal.db: Not a directory"),
 ]
 
 

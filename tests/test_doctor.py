@@ -430,7 +430,8 @@ def test_what_the_owner_wished_explains_the_silence(
     control.write(path, control.Control(paused=True))
     assert "paused" in told(capsys, *asleep(tmp_path), wrong=True)["agent"]["said"]
     control.write(path, control.Control(left=True, gone=True))
-    assert "left its swarm" in told(capsys, *asleep(tmp_path), wrong=True)["agent"]["said"]
+    found = told(capsys, *asleep(tmp_path), wrong=True)["agent"]
+    assert "left its swarm" in found["said"] and "resume" not in found["advice"]
 
 
 def test_doctor_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -99,7 +99,11 @@ def test_a_running_agent_says_it_itself_and_ends_well(
         assert os.listdir(box.folder) in (["control.json", "log"], ["log", "control.json"])
         box.start()
         assert box.ended() == 0 and "this box has left its swarm" in box.log, "not by itself"
-        assert box.told("resume").returncode == 0
+        for command in ("pause", "resume"):
+            said = box.told(command)
+            assert (said.returncode, said.stdout) == (2, "")
+            assert "has left its swarm: join brings it back" in said.stderr
+        (box.folder / "control.json").unlink()
         box.start()
         box.wait_rows(1)
 

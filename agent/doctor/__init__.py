@@ -12,7 +12,7 @@ from typing import Any
 
 import paho.mqtt
 
-from agent import VERSION, errand, names
+from agent import VERSION, errand, names, whose
 from agent.config import Config, ConfigError
 from agent.connection import Broker, Credentials
 from agent.dial import parse_broker
@@ -21,11 +21,13 @@ from agent.doctor import broker as visit
 from agent.doctor.words import Finding
 from agent.errand import Member
 
+_ROOTS = Finding("agent", "unknown", whose.SAID, "sudo swarming-agent doctor")
+
 
 def run(options: argparse.Namespace, config: Config) -> int:
     """0: nothing is wrong; 1: something is."""
     found = []
-    for finding in examine(config):
+    for finding in examine(config, whose.is_only_systems(options)):
         found.append(finding)
         if not options.json:
             print(words.line(finding), flush=True)
@@ -35,12 +37,13 @@ def run(options: argparse.Namespace, config: Config) -> int:
     return 0 if well else 1
 
 
-def examine(config: Config) -> Iterator[Finding]:
-    """Everything, in an order in which what comes first explains what comes later."""
+def examine(config: Config, systems: bool = False) -> Iterator[Finding]:
+    """Everything, in an order in which what comes first explains what comes later. ``systems``: the
+    agent of this box is the system's, and cannot be asked."""
     told, about_agent = box.running(config.journal)
     about: dict[str, Any] = told.get("about", {})
     yield _version(about.get("version"))
-    yield about_agent
+    yield _ROOTS if systems else about_agent
     yield from filter(None, [box.owner(config.journal)])
     counts, epochs, broken = box.counted(config.journal)
     clock, clock_is_wrong = box.the_clock(told, counts.known_ms if counts else None)
@@ -58,7 +61,7 @@ def examine(config: Config) -> Iterator[Finding]:
     yield box.budget(config, told)
     yield broken or box.journal(config, told, counts)
     yield from filter(None, [unnamed, box.own_certificate(config, name, clock_is_wrong)])
-    if not brokers:
+    if not brokers and not systems:
         yield Finding("broker", "bad", "none is named", "swarming-agent join, or name one")
     own = epochs | {str(about[key]) for key in ("epoch", "since") if key in about}
     online = False

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from agent import certificate, clock, control, errand, link, linkguess, status
-from agent.config import STATE_FOLDER, Config
+from agent import certificate, clock, control, errand, link, linkguess, status, whose
+from agent.config import Config
 from agent.doctor import words
 from agent.doctor.words import Finding, Looked, Room
 from agent.expiry import DAY_MS, MOST_BYTES
@@ -30,7 +30,7 @@ def running(journal: str) -> tuple[dict[str, Any], Finding]:
         told = status.ask(journal)
     except status.NobodyThere:
         advice = "it is started by its service, or swarming-agent BROKER"
-        if os.geteuid() != 0 and os.path.isdir(STATE_FOLDER):
+        if whose.is_systems():
             advice = "run this as root: then it is about the system's own agent"
         return {}, Finding("agent", "warn", f"none runs on {journal}", advice)
     except status.StatusError as error:

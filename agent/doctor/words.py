@@ -179,7 +179,7 @@ def of_budget(left_bytes: int | None, spent: bool, limit_bytes: int | None) -> F
 def of_owner(told: Mapping[str, Any]) -> Finding | None:
     """What the owner has told the agent; usually nothing."""
     if told.get("gone"):
-        advice = "swarming-agent join to come back, or resume"
+        advice = "swarming-agent join, to come back"
         return Finding("agent", "bad", "this box has left its swarm", advice)
     if said := told.get("problem") or told.get("words"):
         return Finding("agent", "warn", str(said), "swarming-agent resume")

@@ -14,7 +14,7 @@ import time
 from typing import Any, NamedTuple
 
 from agent import VERSION, clock, control, names, status, swarm_file, wire
-from agent.config import STATE_FOLDER, Config, ConfigError
+from agent.config import Config, ConfigError
 from agent.connection import Broker, Credentials
 from agent.control import Control
 from agent.dial import parse_broker
@@ -43,10 +43,8 @@ def run(options: argparse.Namespace, config: Config) -> int:
     """0: the box has left; 1: it has not, and nothing was removed."""
     leaving = _plan(config, options.forget)
     if leaving is None:
-        others = os.geteuid() != 0 and os.path.isdir(STATE_FOLDER)
-        hint = "; as root, leave is for the system's own agent" if others else ""
-        print(f"this box is in no swarm: it has no name, no journal and no .swarm file{hint}")
-        return int(others)
+        print("this box is in no swarm: it has no name, no journal and no .swarm file")
+        return 0
     print(_in_words(leaving))
     if not options.yes and not _agreed():
         print("nothing was changed")
