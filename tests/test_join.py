@@ -356,7 +356,8 @@ class TestTheOwner:
         with open(os.devnull) as nothing:
             monkeypatch.setattr(sys, "stdin", nothing)
             assert box.join(page.line()) == 2
-        assert "--yes" in capsys.readouterr().err and page.asked == []
+        out, err = capsys.readouterr()
+        assert "--yes" in err and (out, page.asked) == ("", []), "the line is not buried"
 
     def test_is_told_how_many_results_change_their_name(
         self, page: JoinPage, box: Box, capsys: pytest.CaptureFixture[str]
@@ -364,11 +365,50 @@ class TestTheOwner:
         keep(box, "calm-otter-41", 3)
         assert box.join(page.line(), "--yes") == 0
         out = capsys.readouterr().out
-        assert "This box has been calm-otter-41. 3 results that are not confirmed yet" in out
+        assert "This box has been calm-otter-41.\n3 results that are not confirmed yet" in out
         assert box.join(page.line("box-9", "z" * 26), "--yes") == 0
-        assert "This box has been box-1. 3 results" in capsys.readouterr().out
+        out = capsys.readouterr().out
+        assert "swarm at mqtts://127.0.0.1:8883; this replaces it.\n3 results" in out
         assert box.join(page.line("box-9", "y" * 26), "--yes") == 0
-        assert "This box has been" not in capsys.readouterr().out, "the same name again"
+        assert "This box is box-9" not in capsys.readouterr().out, "the same name again"
+
+    def test_is_told_which_swarm_the_box_is_of_before_it_becomes_anothers(
+        self, page: JoinPage, box: Box, tmp_path: Path, authority: Authority,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        before = joined(authority, "box-1", "mqtts://old.example")
+        swarm_file.write(str(box.swarm), before)
+        given = tmp_path / "given"
+        given.write_text(joined(authority, "box-1"))
+        assert box.join(str(given), "--yes") == 0
+        assert "replaces" not in capsys.readouterr().out, "another certificate of the same swarm"
+        for word in (page.line(), joined(Authority(tmp_path / "other"), "box-1")):
+            swarm_file.write(str(box.swarm), before)
+            if not word.startswith("https:"):
+                given.write_text(word)
+                word = str(given)
+            assert box.join(word, "--yes") == 0
+            out = capsys.readouterr().out
+            assert "This box is box-1 in the swarm at mqtts://old.example:8883; this replace" in out
+
+    def test_keeps_place_and_isp_under_the_same_name_unless_told_others(
+        self, page: JoinPage, box: Box, tmp_path: Path, authority: Authority,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        assert box.join(page.line(), "--yes", "--place", "Paris", "--isp", "Free") == 0
+        capsys.readouterr()
+        assert box.join(page.line(token="z" * 26), "--yes", "--isp", "Orange") == 0
+        assert (page.asked[1]["place"], page.asked[1]["isp"]) == ("Paris", "Orange")
+        assert (box.membership.place, box.membership.isp) == ("Paris", "Orange")
+        assert "Paris" in capsys.readouterr().out
+        given = tmp_path / "box-1.swarm"
+        given.write_text(joined(authority, "box-1", isp="SFR"))
+        assert box.join(str(given), "--yes") == 0
+        assert (box.membership.place, box.membership.isp) == ("Paris", "SFR")
+        assert box.join(str(given), "--yes", "--place", "") == 0
+        assert box.membership.place is None
+        assert box.join(page.line("box-2", "y" * 26), "--yes") == 0
+        assert not {"place", "isp"} & set(page.asked[2]), "another box may stand elsewhere"
 
     def test_hears_before_anything_is_sent_that_the_configuration_names_another(
         self, page: JoinPage, box: Box, tmp_path: Path, authority: Authority,
@@ -447,6 +487,10 @@ def test_what_comes_next_is_this_systems_own_command(
         f"https://a.example:99999/join#box:{TOKEN}:{MARK}",
         f"https:///join#box:{TOKEN}:{MARK}",
         f"https://a.example/jo\rin#box:{TOKEN}:{MARK} x",
+        f"http://a.example/join#box:{TOKEN}:{MARK}",
+        "http://a.exam",
+        f"s://a.example:8443/join#box:{TOKEN}:{MARK}",
+        "a.example/join#box:abc",
     ],
 )
 def test_a_line_that_is_cut_or_changed_is_2(
@@ -454,6 +498,15 @@ def test_a_line_that_is_cut_or_changed_is_2(
 ) -> None:
     assert box.join(line, "--yes") == 2
     assert "invitation" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "copied", ["swarming-agent join '{}'", '"{}"', " $ sudo swarming-agent join {}\n", "‘{}’", "{}"]
+)
+def test_a_line_may_be_pasted_with_its_command_and_quotes(copied: str) -> None:
+    line = f"https://a.example/join#box:{TOKEN}:{MARK}"
+    assert join.bare(copied.format(line)) == line
+    assert join.bare("anna.swarm") == "anna.swarm"
 
 
 def test_a_line_names_server_path_box_and_token() -> None:

@@ -23,6 +23,8 @@ from agent.swarm_file import SwarmFile, SwarmFileError
 _TOKEN = re.compile(r"[a-z2-7]{26}")
 _FINGERPRINT = re.compile(r"[0-9a-f]{64}")
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+")
+_COMMAND = re.compile(r"(?:[$#]\s+)?(?:sudo\s+)?swarming-agent\s+join\s+")
+_QUOTES = "'\"\u2018\u2019\u201c\u201d"  # what mail programs make of ours, too
 _MOST_BROKERS = 16
 _MOST_WORDS = 200
 
@@ -53,6 +55,16 @@ class Invitation(NamedTuple):
     def fingerprint(self) -> str:
         """Which invitation it is, without telling it."""
         return hashlib.sha256(f"{self.name}:{self.token}".encode()).hexdigest()
+
+
+def bare(word: str) -> str:
+    """What was copied, without the command and the quotes around it."""
+    return _COMMAND.sub("", word.strip().strip(_QUOTES).strip(), 1).strip().strip(_QUOTES).strip()
+
+
+def is_line(word: str) -> bool:
+    """It is meant as an invitation's line, whole or cut, and not as a file."""
+    return word.lower().startswith(("https:", "http:")) or "/join#" in word
 
 
 def read_line(line: str) -> Invitation:

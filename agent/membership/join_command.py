@@ -9,9 +9,11 @@ import contextlib
 import os
 import sys
 from time import sleep as pause
+from typing import NamedTuple
 
 from agent import config, control, names, status, swarm_file
 from agent.config import Config, ConfigError
+from agent.dial import Broker, BrokerError, parse_broker
 from agent.membership import join, proof, sharing
 from agent.membership.join import Invitation, JoinError, Refused, Unreachable
 from agent.settings import agent_name
@@ -29,11 +31,10 @@ def run(options: argparse.Namespace) -> int:
     path = config.swarm_path(options)
     present = _present(options)
     before = _membership(path)
+    word = join.bare(options.invitation)
+    way_in = _by_line if join.is_line(word) else _by_file
     try:
-        if options.invitation.startswith("https:"):
-            joined = _by_line(options, path, present)
-        else:
-            joined = _by_file(options, path, present)
+        joined = way_in(word, _Owner(options, present, before, path))
     except SwarmFileError as error:
         raise ConfigError(str(error)) from error
     except JoinError as error:
@@ -50,37 +51,58 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _by_line(options: argparse.Namespace, path: str, present: Config) -> bool:
+class _Owner(NamedTuple):
+    """What the owner of the box has said, and what the box is so far."""
+
+    options: argparse.Namespace
+    present: Config  # without the .swarm file
+    before: SwarmFile | None
+    path: str  # of the .swarm file
+
+    def told(self, what: str, name: str, offered: str | None) -> str | None:
+        """Place or ISP: as it is said now, else as offered, else as this name had it before."""
+        said = getattr(self.options, what)
+        if said is not None:
+            return said.strip() or None
+        kept = getattr(self.before, what) if self.before and self.before.name == name else None
+        return offered or kept
+
+
+def _by_line(line: str, owner: _Owner) -> bool:
     try:
-        invitation = join.read_line(options.invitation)
+        invitation = join.read_line(line)
     except JoinError as error:
         raise ConfigError(str(error)) from error
-    place, isp = options.place or present.place, options.isp or present.isp
+    place = owner.told("place", invitation.name, owner.present.place)
+    isp = owner.told("isp", invitation.name, owner.present.isp)
     page = str(invitation.server)
     told = sharing.Joining(invitation.name, (), page, place, isp)
-    if not _agreed(options, told, present, path):
+    hosts = {broker.host for broker in _brokers(owner.before)}
+    if not _agreed(owner, told, same_swarm=invitation.server.host in hosts):
         return False
-    joining = f"{path}.joining"
+    joining = f"{owner.path}.joining"
     try:
         made = _patiently(invitation, joining, place, isp)
     except Refused:
         _remove(joining)
         raise
-    _put(options, path, made)
+    _put(owner, made)
     _remove(joining)
     return True
 
 
-def _by_file(options: argparse.Namespace, path: str, present: Config) -> bool:
-    made = swarm_file.read(options.invitation)
+def _by_file(file: str, owner: _Owner) -> bool:
+    made = swarm_file.read(file)
     if made is None:
-        raise ConfigError(f"{options.invitation} is empty")
-    agent_name(made.name, options.invitation)  # before it is shown
-    made = made._replace(place=options.place or made.place, isp=options.isp or made.isp)
+        raise ConfigError(f"{file} is empty")
+    agent_name(made.name, file)  # before it is shown
+    place, isp = (owner.told(what, made.name, getattr(made, what)) for what in ("place", "isp"))
+    made = made._replace(place=place, isp=isp)
     told = sharing.Joining(made.name, made.brokers, None, made.place, made.isp)
-    if not _agreed(options, told, present, path):
+    same_swarm = owner.before is not None and owner.before.ca.split() == made.ca.split()
+    if not _agreed(owner, told, same_swarm):
         return False
-    _put(options, path, made)
+    _put(owner, made)
     return True
 
 
@@ -96,33 +118,43 @@ def _membership(path: str) -> SwarmFile | None:
     return None
 
 
-def _agreed(options: argparse.Namespace, told: sharing.Joining, present: Config, path: str) -> bool:
+def _brokers(member: SwarmFile | None) -> list[Broker]:
+    found = []
+    for word in member.brokers if member else ():
+        with contextlib.suppress(BrokerError):
+            found.append(parse_broker(word, tls=True))
+    return found
+
+
+def _agreed(owner: _Owner, told: sharing.Joining, same_swarm: bool) -> bool:
     """What the owner says to it."""
+    present = owner.present
     if present.cert is not None:
         raise ConfigError("join: the configuration names a cert, which would beat the new one")
     if present.name not in (None, told.name):
         raise ConfigError(f"join: the configuration's name is {present.name!r}, not {told.name!r}")
-    print(sharing.text(told))
-    if renamed := _renamed(told.name, present, path):
-        print(f"{renamed}\n")
-    if options.yes:
-        return True
-    if not sys.stdin.isatty():
+    if not owner.options.yes and not sys.stdin.isatty():
         raise ConfigError("join: there is no terminal to answer at; --yes answers yes")
+    print(sharing.text(told))
+    if replaced := _replaced(owner, told.name, same_swarm):
+        print(f"{replaced}\n")
+    if owner.options.yes:
+        return True
     return input("Join? [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _renamed(name: str, present: Config, path: str) -> str | None:
-    """What becomes of results that were measured under another name."""
-    member = _membership(path)
-    before = member.name if member else names.known(present)
-    waiting = _waiting(present.journal)
-    if before in (None, name) or not waiting:
-        return None
-    return (
-        f"This box has been {before}. {waiting} results that are not confirmed yet will go out\n"
-        f"under the new name, {name}."
-    )
+def _replaced(owner: _Owner, name: str, same_swarm: bool) -> str:
+    """What the box ceases to be, and what becomes of results that it measured until now."""
+    before = owner.before.name if owner.before else names.known(owner.present)
+    if before is None or (before == name and (same_swarm or not owner.before)):
+        return ""
+    waiting = _waiting(owner.present.journal)
+    under = "there" if before == name else f"under the new name, {name}"
+    moved = f"{waiting} results that are not confirmed yet will go out {under}." if waiting else ""
+    if owner.before is None:
+        return moved and f"This box has been {before}.\n{moved}"
+    where = ", ".join(map(str, _brokers(owner.before)))
+    return f"This box is {before} in the swarm at {where}; this replaces it.\n{moved}".strip()
 
 
 def _waiting(journal: str) -> int:
@@ -164,17 +196,18 @@ def _patiently(
         raise
 
 
-def _put(options: argparse.Namespace, path: str, made: SwarmFile) -> None:
+def _put(owner: _Owner, made: SwarmFile) -> None:
     """Into its place, if the agent would take it and a broker, too."""
 
     def prove(new: str) -> None:
-        names.settle(config.load(argparse.Namespace(**{**vars(options), "swarm": new})))
+        told = {**vars(owner.options), "swarm": new}
+        names.settle(config.load(argparse.Namespace(**told)))
         proof.prove(new)
 
     try:
-        swarm_file.write(path, made.text, prove)
+        swarm_file.write(owner.path, made.text, prove)
     except (ConfigError, proof.ProofError) as error:
-        words = str(error).replace(f"{os.path.realpath(path)}.new", "the new file")
+        words = str(error).replace(f"{os.path.realpath(owner.path)}.new", "the new file")
         raise JoinError(f"nothing was changed, since it could not be used: {words}") from error
 
 
