@@ -88,6 +88,15 @@ def ca_folder(flags: argparse.Namespace, environ: Mapping[str, str] = os.environ
     return _text(_values(flags, environ), "ca_folder")
 
 
+def ca_folder_there(flags: argparse.Namespace, environ: Mapping[str, str] = os.environ) -> str:
+    """The same, for a command that makes none. ConfigError where only root may read it."""
+    folder = ca_folder(flags, environ)
+    hidden = os.path.isdir(CA_HOME) and not os.access(CA_HOME, os.R_OK | os.X_OK)
+    if hidden and not os.path.exists(folder):
+        raise ConfigError(f"{CA_HOME} may not be read: use sudo ({folder} is not there)")
+    return folder
+
+
 def told_store(environ: Mapping[str, str] = os.environ) -> tuple[str, str | None]:
     """The store and its prefix as the environment has them, or the file that it names."""
     values = _values(argparse.Namespace(config=None), environ)

@@ -57,7 +57,7 @@ class Operator:
     def ca(self, *words: str) -> str:
         """What `swarming-indexer ca` prints."""
         printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(None):
             code = cli.main(["ca", *words, "--ca-folder", str(self.ca_folder)])
         assert code == 0, words
         return printed.getvalue()
@@ -82,7 +82,7 @@ class Operator:
 
     def swarm_file(self, name: str) -> Path:
         """A new one of that name."""
-        self.ca("issue", name)
+        self.ca("issue", name, "--again")
         return self.ca_folder / "out" / f"{name}.swarm"
 
     def member(self, name: str) -> Credentials:

@@ -34,12 +34,14 @@ def ca(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.M
 class Ca:
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.folder, self.out, self._capsys = folder, folder / "out", capsys
+        self.aside = ""  # what the last one said beside its output
 
     def __call__(self, *words: str) -> str:
         """What it prints."""
         code = cli.main(["ca", *words])
         told = self._capsys.readouterr()
-        assert (code, told.err) == (0, "")
+        assert code == 0, told.err
+        self.aside = told.err
         return str(told.out)
 
     def refused(self, *words: str) -> str:
@@ -54,7 +56,9 @@ def test_init_makes_all_that_a_server_needs_and_says_where_it_goes(ca: Ca) -> No
     told = ca("init", HOST, "192.0.2.1")
     files = {path.name for path in ca.out.iterdir()}
     assert files == {"server.crt", "server.key", "indexer-one.crt", "indexer-one.key"}
-    install = next(line for line in told.splitlines() if line.strip().startswith("install"))
+    conf, acl, install = (line for line in told.splitlines() if line.startswith("  install"))
+    assert shlex.split(conf)[-2:] == [str(SHIPPED / "swarming.conf"), "/etc/mosquitto/conf.d/"]
+    assert shlex.split(acl)[-2:] == [str(SHIPPED / "swarming.acl"), "/etc/mosquitto/swarming.acl"]
     words = shlex.split(install)
     paths = [Path(word) for word in words if word.startswith(str(ca.folder))]
     assert [path.name for path in paths] == ["ca.crt", "crl.pem", "server.crt", "server.key"]
@@ -148,7 +152,7 @@ def test_a_request_is_certified_and_its_key_stays_away(ca: Ca, tmp_path: Path) -
     assert "PRIVATE" not in Path(path).read_text()
     assert "of 'box-1'" in ca.refused("issue", "box-2", "--csr", str(file))
     assert "one NAME" in ca.refused("issue", "box-1", "box-2", "--csr", str(file))
-    assert "No such file" in ca.refused("issue", "box-1", "--csr", "/nonexistent")
+    assert "No such file" in ca.refused("issue", "box-3", "--csr", "/nonexistent")
 
 
 def test_another_indexer_is_told_its_lines_for_mosquitto(ca: Ca) -> None:
@@ -189,7 +193,10 @@ def test_a_renewed_certificate_leaves_the_old_one_good_until_it_is_revoked(ca: C
     ca("init", HOST)
     ca("issue", "box-1")
     old = (ca.out / "box-1.swarm").read_text()
-    ca("issue", "box-1")
+    assert "--again" in ca.refused("issue", "box-2", "box-1")
+    assert (ca.out / "box-1.swarm").read_text() == old and not (ca.out / "box-2.swarm").exists()
+    ca("issue", "box-1", "--again")
+    assert "ca revoke box-1 --old" in ca.aside
     assert (ca.out / "box-1.swarm").read_text() != old
     assert [one["valid"] for one in _listed(ca, "box-1")] == [True, True]
     assert "1 revoked" in ca("revoke", "box-1", "--old")
@@ -220,6 +227,43 @@ def test_the_indexer_says_which_of_its_certificates_ends_soon(ca: Ca) -> None:
     (line,) = run_command.ending(paths, now_ms)
     assert "indexer-one.crt ends on 20" in line
     assert len(run_command.ending(paths, now_ms + 700 * 86_400_000)) == 2
+
+
+def test_what_is_issued_is_told_to_be_handed_over_as_a_password(ca: Ca) -> None:
+    ca("init", HOST)
+    ca("issue", "anna")
+    assert "as you would a password" in ca.aside and "swarming-agent join anna.swarm" in ca.aside
+    ca("issue", "indexer-two")
+    ca("issue", "indexer-two")
+    assert ca.aside == "", "an indexer's is renewed so"
+
+
+def test_names_that_differ_by_capitals_alone_are_not_both_let_in(ca: Ca) -> None:
+    ca("init", HOST)
+    ca("issue", "anna")
+    assert "there is anna already" in ca.refused("issue", "Anna")
+    ca("revoke", "anna")
+    ca("issue", "Anna")
+
+
+@pytest.mark.parametrize("name", ["ca.key", "ca.crt", "crl.pem", "swarm.toml"])
+def test_a_file_that_is_spoilt_is_named(name: str, ca: Ca) -> None:
+    ca("init", HOST)
+    (ca.folder / name).write_text("-----BEGIN garbage\n")
+    said = ca.refused("issue", "box-1")
+    assert str(ca.folder / name) in said and "_OpenSSL" not in said and len(said) < 200
+
+
+def test_where_nothing_can_be_made_the_folder_that_was_asked_for_is_named(ca: Ca) -> None:
+    assert "/proc/x cannot be made" in ca.refused("init", HOST, "--ca-folder", "/proc/x")
+
+
+def test_who_may_not_read_it_is_told_so(
+    ca: Ca, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "CA_HOME", str(tmp_path))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert f"{tmp_path} may not be read: use sudo" in ca.refused("list")
 
 
 def test_without_an_authority_each_command_says_how_to_make_one(ca: Ca) -> None:

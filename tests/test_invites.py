@@ -266,6 +266,8 @@ def test_invitations_are_listed_and_withdrawn(
     assert typed(today, "--list") == 0
     listed = capsys.readouterr().out
     assert listed.split()[:3] == ["box-1", "open", "until"] and token not in listed
+    assert typed(today, "box-1", "--url", url) == 0
+    assert "before this one is good no more" in capsys.readouterr().err
     assert typed(today, "box-1", "--withdraw") == 0
     assert Invites(today).all() == []
 

@@ -11,11 +11,11 @@ import os
 import secrets
 import shutil
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -27,6 +27,7 @@ from indexer.ca import forms
 from indexer.typed import BadInput
 
 Role = Literal["agent", "indexer", "server"]
+T = TypeVar("T")
 
 DAYS = 730
 _CA_DAYS = 7305  # 20 years
@@ -59,9 +60,9 @@ class Authority:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         with _told():
+            self._certificate = _of_pem(folder / CERTIFICATE, x509.load_pem_x509_certificate)
             self.certificate_pem = (folder / CERTIFICATE).read_text()
-            self._certificate = x509.load_pem_x509_certificate(self.certificate_pem.encode())
-            facts = tomllib.loads((folder / _SWARM).read_text())
+            facts = _of_toml(folder / _SWARM)
         self.brokers: tuple[str, ...] = _texts(facts, "brokers")
         self.page: str | None = next(iter(_texts(facts, "page")), None)
 
@@ -85,8 +86,11 @@ class Authority:
             try:
                 _lay_out(new, hosts[0], now)
                 os.rename(new, folder)
-            except BaseException:
+            except BaseException as error:
                 shutil.rmtree(new, ignore_errors=True)
+                if isinstance(error, OSError):  # whose file's name nobody has typed
+                    why = error.strerror or error
+                    raise CaError(f"{folder} cannot be made: {why}") from error
                 raise
             ca_files.sync(folder.parent)
         return cls(folder)
@@ -138,13 +142,27 @@ class Authority:
             ca_files.write(self.folder / _CRL, forms.pem(self._signer().crl(revoked, last)))
         return going
 
+    def check_new(self, name: str, now: datetime, *, again: bool) -> None:
+        """CaError when a box of that name is in already, or one whose name is hard to tell from it.
+
+        again: a second certificate of the same name is meant.
+        """
+        valid = {one.name for one in self.listed(now) if one.is_valid(now)}
+        if name in valid:
+            if not again:
+                raise CaError(f"{name} has a certificate that is good: --again gives it a new one")
+            return
+        alike = next((one for one in sorted(valid) if one.casefold() == name.casefold()), None)
+        if alike is not None:
+            raise CaError(f"{name}: there is {alike} already, and nobody could tell them apart")
+
     def listed(self, now: datetime) -> list[Issued]:
         """Everything that was ever issued, in the order of issue."""
         revoked = forms.revoked(self._crl())
         found = []
         with _told():
             for path in (self.folder / _ISSUED).glob("*.crt"):
-                one = x509.load_pem_x509_certificate(path.read_bytes())
+                one = _of_pem(path, x509.load_pem_x509_certificate)
                 found.append(_issued(one, revoked.get(one.serial_number)))
         return sorted(found, key=lambda one: one.serial)
 
@@ -155,11 +173,10 @@ class Authority:
 
     def _crl(self) -> x509.CertificateRevocationList:
         with _told():
-            return x509.load_pem_x509_crl((self.folder / _CRL).read_bytes())
+            return _of_pem(self.folder / _CRL, x509.load_pem_x509_crl)
 
     def _signer(self) -> forms.Signer:
-        key = load_pem_private_key((self.folder / _KEY).read_bytes(), None)
-        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        key = _of_pem(self.folder / _KEY, _private_key)
         return forms.Signer(self._certificate, key)
 
     def _none_of(self, name: str, is_one: bool, now: datetime) -> str:
@@ -270,12 +287,38 @@ def _texts(facts: dict[str, Any], name: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _of_pem(path: Path, load: Callable[[bytes], T]) -> T:
+    """What is in the file. OSError, CaError."""
+    content = path.read_bytes()
+    try:
+        return load(content)
+    except Exception as error:  # whatever a library makes of a file that somebody has spoilt
+        raise CaError(f"{path} is spoilt: put it back from the backup") from error
+
+
+def _private_key(content: bytes) -> ec.EllipticCurvePrivateKey:
+    key = load_pem_private_key(content, None)
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise ValueError("that is another kind of key")
+    return key
+
+
+def _of_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except ValueError as error:
+        raise CaError(f"{path}: {error}") from error
+
+
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
-    """What the disk says, or a file that somebody has spoilt, in one line."""
+    """What the disk says, in one line."""
     try:
         yield
+    except PermissionError as error:
+        hint = "" if os.geteuid() == 0 else ": use sudo"
+        raise CaError(f"{error.filename}: {error.strerror or error}{hint}") from error
     except OSError as error:
         raise CaError(f"{error.filename}: {error.strerror or error}") from error
-    except ValueError as error:  # neither TOML nor PEM
-        raise CaError(f"a file of the certificate authority cannot be read: {error}") from error
+    except ValueError as error:  # a date, say, behind the authority's own end
+        raise CaError(f"that cannot be certified: {error}") from error

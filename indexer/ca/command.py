@@ -3,6 +3,7 @@
 import argparse
 import json
 import shlex
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,8 @@ from indexer.ca import files as ca_files
 
 _CERTS = "/etc/mosquitto/certs"
 _ACL = "/etc/mosquitto/swarming.acl"
+_CONF_D = "/etc/mosquitto/conf.d/"
+_SHIPPED_INDEXER = "indexer-one"  # in the access list that we ship
 _OWN_TOPICS = """\
 user {name}
 topic read #
@@ -30,7 +33,8 @@ topic write ping/_share/#
 
 def run(flags: argparse.Namespace) -> int:
     """0 when it is done. CaError, ConfigError."""
-    folder = Path(config.ca_folder(flags))
+    where = config.ca_folder if flags.action == "init" else config.ca_folder_there
+    folder = Path(where(flags))
     action = {"init": _init, "issue": _issue, "revoke": _revoke, "list": _list}[flags.action]
     try:
         return action(folder, flags)
@@ -49,7 +53,10 @@ def _init(folder: Path, flags: argparse.Namespace) -> int:
     _server(authority, flags.hosts, folder / "out")
     cert = _indexer(authority, flags.indexer, folder / "out")
     print(f"The swarm's certificates are in {folder}: keep a copy of it in a safe place.\n")
-    print(_for_mosquitto(folder, folder / "out", "restart"))
+    print(_for_mosquitto(folder, folder / "out", "restart", _shipped()))
+    if flags.indexer != _SHIPPED_INDEXER:
+        print(f"\n{_ACL} knows {_SHIPPED_INDEXER} alone; add there:\n")
+        print(acl_of(flags.indexer))
     print("\nThe indexer's configuration:\n")
     print(_for_indexer(authority, flags.indexer, cert))
     return 0
@@ -65,9 +72,12 @@ def _issue(folder: Path, flags: argparse.Namespace) -> int:
         print(_for_mosquitto(folder, out, "reload"))
         print("The indexer's page takes a new certificate when the indexer is restarted.")
         return 0
+    if flags.csr is not None and len(flags.names) > 1:
+        raise CaError("--csr is the request of one NAME")
+    for name in flags.names:
+        if role_of(name) == "agent":
+            authority.check_new(name, _now(), again=flags.again)
     if flags.csr is not None:
-        if len(flags.names) > 1:
-            raise CaError("--csr is the request of one NAME")
         print(_certified(authority, flags.names[0], Path(flags.csr), out, flags.days))
         return 0
     for name in flags.names:
@@ -76,8 +86,21 @@ def _issue(folder: Path, flags: argparse.Namespace) -> int:
             print(f"If {_ACL} does not know it yet, add there, and reload Mosquitto:\n")
             print(acl_of(name))
         else:
-            print(_agent(authority, name, out, flags))
+            path = _agent(authority, name, out, flags)
+            print(path)
+            _say_of_file(path, name, flags.again)
     return 0
+
+
+def _say_of_file(path: Path, name: str, again: bool) -> None:
+    """Beside the output, which is the path alone."""
+    print(
+        "It holds the box's key: hand it over as you would a password, and delete your copy. On "
+        f"the box: swarming-agent join {path.name}",
+        file=sys.stderr,
+    )
+    if again:
+        print(f"Once it has joined: swarming-indexer ca revoke {name} --old", file=sys.stderr)
 
 
 def _check_texts(flags: argparse.Namespace) -> None:
@@ -175,9 +198,24 @@ def _certified(authority: Authority, name: str, csr: Path, out: Path, days: int)
 # --- what is to be done then --------------------------------------------------------------------
 
 
-def _for_mosquitto(folder: Path, out: Path, word: str) -> str:
+def _for_mosquitto(folder: Path, out: Path, word: str, shipped: Path | None = None) -> str:
+    """shipped: where what it is configured by lies, if it is to be put in place, too."""
     mine = [folder / "ca.crt", folder / "crl.pem", out / "server.crt", out / "server.key"]
-    return "For Mosquitto:\n\n" + _lines(_install(mine), f"systemctl {word} mosquitto")
+    conf: list[str] = []
+    if shipped is not None:
+        conf = [
+            shlex.join(["install", "-m", "0644", str(shipped / "swarming.conf"), _CONF_D]),
+            shlex.join(["install", "-o", "mosquitto", "-m", "0600", str(shipped / "swarming.acl"),
+                        _ACL]),
+        ]  # fmt: skip
+    return "For Mosquitto:\n\n" + _lines(*conf, _install(mine), f"systemctl {word} mosquitto")
+
+
+def _shipped() -> Path:
+    """Where Mosquitto's files lie: as packaged, else in the sources."""
+    packaged = Path("/usr/share/swarming-indexer/mosquitto")
+    sources = Path(__file__).resolve().parents[2] / "packaging" / "mosquitto"
+    return sources if sources.is_dir() else packaged
 
 
 def _install(files: Sequence[Path]) -> str:

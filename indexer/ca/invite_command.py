@@ -23,7 +23,7 @@ _PAGE = re.compile(r"https://[A-Za-z0-9.\[\]:_~/-]+")
 
 def run(flags: argparse.Namespace) -> int:
     """0 when it is done. CaError, ConfigError."""
-    invites = Invites(Authority.open(Path(config.ca_folder(flags))))
+    invites = Invites(Authority.open(Path(config.ca_folder_there(flags))))
     if flags.list:
         return _list(invites)
     if flags.name is None:
@@ -39,9 +39,11 @@ def run(flags: argparse.Namespace) -> int:
 def _invite(invites: Invites, flags: argparse.Namespace) -> int:
     url = page_url(flags.url or invites.authority.page)
     fingerprint = _fingerprint(url, config.page_certificate(flags))
+    now_s = int(time.time())
+    replaced = invites.is_open(flags.name, now_s)
     token = invites.make(
         flags.name,
-        int(time.time()),
+        now_s,
         place=flags.place,
         isp=flags.isp,
         approve=flags.approve,
@@ -51,6 +53,8 @@ def _invite(invites: Invites, flags: argparse.Namespace) -> int:
     approved = "; an operator must approve it on the page" if flags.approve else ""
     hours = LIFE_S // 3600
     print(f"Good for {hours} hours and for one box{approved}.", file=sys.stderr)
+    if replaced:
+        print(f"The invitation of {flags.name} before this one is good no more.", file=sys.stderr)
     if flags.again:
         print(f"Once it has joined: swarming-indexer ca revoke {flags.name} --old", file=sys.stderr)
     return 0

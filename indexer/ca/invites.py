@@ -125,8 +125,7 @@ class Invites:
     ) -> str:
         """The token. An earlier one of this name that nobody has used is good no more. CaError."""
         check(name, "agent")
-        if not again and self._is_certified(name, now_s):
-            raise CaError(f"{name} has a certificate that is good: --again gives it a new one")
+        self.authority.check_new(name, datetime.fromtimestamp(now_s, UTC), again=again)
         token = new_token()
         invite = Invite(
             id_of(token), name, now_s, now_s + LIFE_S, approve, _words(place), _words(isp)
@@ -146,6 +145,11 @@ class Invites:
         """The newest first."""
         found = [invite for path in self._folder.glob("*.json") if (invite := _read(path))]
         return sorted(found, key=lambda one: (one.made_s, one.name), reverse=True)
+
+    def is_open(self, name: str, now_s: int) -> bool:
+        """Whether a box may still come in by one of that name."""
+        found = (one.state(now_s) for one in self.all() if one.name == name)
+        return any(state in ("open", "waiting", "approved") for state in found)
 
     def waiting(self, now_s: int) -> list[Invite]:
         """Those that an operator is to look at."""
@@ -192,11 +196,6 @@ class Invites:
         return None if found is None else _read(found)
 
     # --- files ----------------------------------------------------------------------------------
-
-    def _is_certified(self, name: str, now_s: int) -> bool:
-        now = datetime.fromtimestamp(now_s, UTC)
-        listed = self.authority.listed(now)
-        return any(one.name == name and one.is_valid(now) for one in listed)
 
     def _withdraw(self, name: str) -> bool:
         open_ones = [one for one in self.all() if one.name == name and one.certificate is None]
