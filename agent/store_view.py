@@ -107,6 +107,8 @@ def view(path: str) -> View:
     """The journal at this path, or ViewError."""
     if not os.path.exists(path):
         raise ViewError(f"there is no journal at {path}")
+    if not os.path.isfile(path):
+        raise ViewError(f"{path} is not a journal, not even a file")
     if not os.access(path, os.R_OK):
         raise ViewError(f"{path} may not be read by this user")
     if store_tables.version_in_header(path) > len(store_tables.UPGRADES):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import pty
+import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from agent.store import Journal
 from tests.agent_bed import ROOT
 from tests.certificates import Authority
 from tests.join_page import TOKEN, JoinPage
+from tests.servers import Server
 from tests.swarms import joined
 
 MARK = "0123456789abcdef" * 4
@@ -259,6 +262,22 @@ class TestByLine:
         page.answer = lambda _: answer
         assert box.join(page.line(), "--yes") == 1
         assert capsys.readouterr().err.count("\n") == 1
+
+    def test_a_broker_in_the_pages_place_is_told_from_it_in_plain_words(
+        self, box: Box, tmp_path: Path, authority: Authority, mosquitto: Callable[..., Server],
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:  # fmt: skip
+        cert, key = authority.issue("localhost")
+        wants = f"require_certificate true\ncafile {authority.ca}\ncertfile {cert}\nkeyfile {key}"
+        shown = hashlib.sha256(ssl.PEM_cert_to_DER_cert(Path(cert).read_text())).hexdigest()
+        for server, said in (
+            (mosquitto(wants), ", as a broker does: is that the page's port"),
+            (mosquitto(), "no TLS handshake succeeds: is that the page's port"),
+        ):
+            line = f"https://127.0.0.1:{server.port}/join#box-1:{TOKEN}:{shown}"
+            assert box.join(line, "--yes") == 1
+            err = capsys.readouterr().err
+            assert said in err and "_ssl" not in err and err.count("\n") == 1, err
 
     def test_a_server_that_never_ends_is_left(
         self, page: JoinPage, box: Box, monkeypatch: pytest.MonkeyPatch,

@@ -75,7 +75,8 @@ def _members(path: str) -> tuple[dict[str, bytes], dict[str, str]]:
                 if len(files) + len(links) > _MOST_MEMBERS:
                     raise CaptureError(f"{path}: more than {_MOST_MEMBERS} files")
     except (tarfile.TarError, OSError, EOFError, ValueError, zlib.error) as error:
-        raise CaptureError(f"{path}: {error}") from error
+        why = getattr(error, "strerror", None) or "not a capture of link --capture, or cut short"
+        raise CaptureError(f"{path}: {why}") from error
     return files, links
 
 

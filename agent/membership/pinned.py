@@ -17,6 +17,7 @@ from agent.link import http
 
 EXCHANGE_S = 20.0
 MOST_BYTES = 64 * 1024
+_NO_PAGE = "is that the page's port, as in the operator's line?"
 
 
 class PinnedError(Exception):
@@ -45,10 +46,22 @@ def post(server: Server, path: str, body: bytes) -> http.Reply:
             _check(sock, server)
             return http.parse(_exchange(sock, _request(server, path, body)))
     except dial.DialError as error:
-        raise PinnedError(str(error)) from None
+        said = f"no TLS handshake succeeds: {_NO_PAGE}" if error.stage == "tls" else str(error)
+        raise PinnedError("no answer in time" if "in time" in str(error) else said) from None
     except (OSError, ValueError) as error:
-        reason = "no answer in time" if isinstance(error, TimeoutError) else str(error)
-        raise PinnedError(reason or "the connection was lost") from error
+        raise PinnedError(_plain(error)) from error
+
+
+def _plain(error: OSError | ValueError) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    if isinstance(error, ssl.SSLError):
+        wants = "CERTIFICATE_REQUIRED" in (error.reason or "")
+        said = "wants a certificate" if wants else "ends the connection"
+        return f"it {said}, as a broker does: {_NO_PAGE}"
+    if isinstance(error, ValueError):
+        return f"what answers there is no page: {_NO_PAGE}"
+    return error.strerror or "the connection was lost"
 
 
 def _any_certificate() -> ssl.SSLContext:
