@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import difflib
+import io
 import json
 import logging
 import os
@@ -44,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = _parser(name).parse_intermixed_args(rest)
         if name in _OF_ONES_OWN:
             whose.check(name, options)
+        if name != "journal" and isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(line_buffering=True)  # errors stay where they belong in it
         return _COMMANDS[name][0](options)
     except (ConfigError, JournalError, once.OnceError, status.StatusError, ViewError) as error:
         with contextlib.suppress(BrokenPipeError):

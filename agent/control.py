@@ -10,7 +10,7 @@ import os
 import re
 from typing import Any, NamedTuple
 
-from agent.wire import rfc3339
+from agent.wire import for_people, rfc3339
 
 FILE = "control.json"
 LONGEST_PAUSE_S = 366 * 86_400.0
@@ -82,7 +82,8 @@ def in_words(control: Control) -> str:
         return "leaving the swarm"
     if not control.paused:
         return ""
-    return "paused" + (f" until {rfc3339(control.pause.until_ms)}" if control.pause else "")
+    until = for_people(rfc3339(control.pause.until_ms)) if control.pause else None
+    return f"paused until {until}" if until else "paused"
 
 
 def read(path: str) -> Control:

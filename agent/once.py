@@ -21,6 +21,12 @@ from agent.wire import ERRORS
 
 NOT_ALLOWED = ", and this box's owner has not allowed it"  # how targets.refusal ends then
 
+_HINTS = {
+    "unknown_host": " (a typo, or is there no network?)",
+    "resolver_failed": " (is there a network?)",
+    "resolver_timeout": " (is there a network?)",
+}
+
 
 class OnceError(Exception):
     """A target that cannot be probed; one line says why."""
@@ -138,4 +144,5 @@ def _why(body: dict[str, Any]) -> str:
     error = body.get("error")
     if not error:
         return ""
-    return f"{ERRORS.get(error, error)}" + (f": {body['detail']}" if body.get("detail") else "")
+    said = f"{ERRORS.get(error, error)}" + (f": {body['detail']}" if body.get("detail") else "")
+    return said + _HINTS.get(error, "")

@@ -120,6 +120,11 @@ def rfc3339(time_ms: int) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%S}.{time_ms % 1000:03d}Z".rjust(24, "0")
 
 
+def for_people(time: str) -> str:
+    """Of RFC 3339, which is always in UTC here, what a person wants to read: to the minute."""
+    return f"{time[:16].replace('T', ' ')} UTC"
+
+
 def from_rfc3339(text: object) -> int:
     """ms since 1970, or WireError. Only UTC is taken."""
     found = _TIME.match(text) if isinstance(text, str) else None

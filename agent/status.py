@@ -118,7 +118,7 @@ def text(facts: dict[str, Any]) -> str:
     journal = about.get("journal", {})
     rows = [
         ("agent", _agent(about)),
-        ("broker", facts.get("broker") or "none reached"),
+        ("broker", facts.get("broker") or _join("none reached", facts.get("broker_trouble"))),
         ("indexer", facts.get("indexer") or "none online"),
         ("journal", _join(_journal(journal), about.get("silence"))),
         ("clock", _clock(about.get("clock", {}))),
@@ -179,9 +179,8 @@ def _nobody(journal: str) -> str:
 
 def _agent(about: dict[str, Any]) -> str:
     until = about.get("paused_until")
-    paused = about.get("paused") and (
-        f"paused by its owner{f' until {until}' if until else ''} (swarming-agent resume)"
-    )
+    until = f" until {wire.for_people(str(until))}" if until else ""
+    paused = about.get("paused") and f"paused by its owner{until} (swarming-agent resume)"
     return _join(about.get("agent"), f"version {about.get('version')}", paused, _expiry(about))
 
 

@@ -44,7 +44,7 @@ class ViewCounts(NamedTuple):
             if name == "known_ms":
                 continue  # says nothing about what the journal holds
             if name.endswith("_ms") and value is not None:
-                value = wire.rfc3339(value)
+                value = wire.for_people(wire.rfc3339(value))
             yield name.removesuffix("_ms"), "-" if value is None else str(value)
 
 

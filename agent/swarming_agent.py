@@ -319,6 +319,7 @@ class Agent:
             {
                 "about": self._facts,
                 "broker": self._uplink.broker,
+                "broker_trouble": self._uplink.trouble,
                 "indexer": self._uplink.drain.facts(now).get("indexer"),
                 "icmp_advice": self._pinger.advice,
                 "last": self._last,

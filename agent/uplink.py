@@ -60,6 +60,7 @@ class Uplink:
         self._meter = BrokerMeter()
         self._metered_at = now
         self._complained: set[str] = set()
+        self.trouble: str | None = None  # why the last broker was not reached, or is no more
         self.namesake = False  # another agent has this name
         self.silent = False  # publish no results
         self.heard_leaving = False  # a broker has handed our own last word back
@@ -112,6 +113,7 @@ class Uplink:
     def _opened(self, event: connection.Opened, now: float) -> None:
         assert self._brokers is not None
         log.info("connected to %s, MQTT %s", event.connection.broker, event.connection.version)
+        self.trouble = None
         self._brokers.opened(now)
         self._watch.connected(now)
         self._announcer.forget()
@@ -167,7 +169,7 @@ class Uplink:
         assert self._brokers is not None
         self._measure(now, force=True)
         broker = event.connection.broker
-        self._connection = None
+        self._connection, self.trouble = None, f"{broker}: {event.reason}"
         if isinstance(event, connection.Closed):
             log.info("%s: %s", broker, event.reason)
             self._complained.discard(f"{broker}: {event.reason}")

@@ -18,13 +18,14 @@ from agent.result import (
     check_epoch,
     check_name,
     checked,
+    for_people,
     from_rfc3339,
     is_name,
     rfc3339,
 )
 
 __all__ = ["CLOCKS", "ERRORS", "Result", "UnknownVersion", "WireError"]
-__all__ += ["check_name", "from_rfc3339", "is_name", "rfc3339"]
+__all__ += ["check_name", "for_people", "from_rfc3339", "is_name", "rfc3339"]
 
 VERSION = 1
 MAX_PAYLOAD_BYTES = 128 * 1024

@@ -202,7 +202,7 @@ def test_status_and_journal_tell_while_the_agent_runs(mosquitto: Start, tmp_path
         assert len(status) == 10
         words = "agent broker indexer journal clock link list icmp traffic last"
         assert [line.split()[0] for line in status] == words.split()
-        counts = dict(line.split() for line in box.told("journal").stdout.splitlines())
+        counts = dict(line.split(None, 1) for line in box.told("journal").stdout.splitlines())
         assert int(counts["waiting"]) >= 2 and counts["confirmed"] == "0"
         rows = [json.loads(line) for line in box.told("journal", "--export").stdout.splitlines()]
         assert [row["seq"] for row in rows[:2]] == [1, 2]

@@ -161,7 +161,7 @@ def test_the_journals_times_are_read_by_a_person() -> None:
     empty = ViewCounts(0, 0, 0, 0, 0, 0, 1, None, None, 4096)
     assert dict(empty.lines())["oldest"] == "-"
     full = empty._replace(oldest_ms=1_790_000_000_123, newest_ms=1_790_000_000_123)
-    assert dict(full.lines())["newest"] == "2026-09-21T14:13:20.123Z"
+    assert dict(full.lines())["newest"] == "2026-09-21 14:13 UTC"
 
 
 def test_link_prints_a_guess_with_its_reasons(capsys: pytest.CaptureFixture[str]) -> None:
@@ -229,3 +229,18 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
         command, shell=True, capture_output=True, text=True, cwd=ROOT, check=True, env=environ(1)
     )
     assert "Traceback" not in done.stderr
+
+
+def test_in_a_file_an_error_stands_where_it_belongs(tmp_path: Path) -> None:
+    (tmp_path / "name").write_text("box\n")
+    (tmp_path / "journal.db").touch()
+    words = ["leave", "--yes", "--journal", str(tmp_path / "journal.db")]
+    done = subprocess.run(
+        [sys.executable, "-m", "agent.cli", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, env=environ(1),
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stdout.startswith("box leaves its swarm.") and "nothing was removed" in (
+        done.stdout.splitlines()[-1]
+    )

@@ -185,8 +185,9 @@ def test_a_pause_is_told_survives_a_restart_and_ends_by_itself(
             said = box.told("pause", "2h")
             assert said.returncode == 0 and said.stdout.startswith("paused until 20"), said.stderr
             told = wait_for(lambda: about(client).get("paused_until"))
-            assert said.stdout == f"paused until {told}\n" and about(client)["paused"] is True
-            assert f"paused by its owner until {told}" in box.told("status").stdout
+            read = f"{told[:10]} {told[11:16]} UTC"
+            assert said.stdout == f"paused until {read}\n" and about(client)["paused"] is True
+            assert f"paused by its owner until {read}" in box.told("status").stdout
             assert box.stop() == 0
             box.start()
             wait_for(lambda: about(client).get("here"))
@@ -202,6 +203,7 @@ def test_a_pause_without_an_end_lasts_until_resume(tmp_path: Path) -> None:
     with alone(), Box(tmp_path, 1) as box:
         box.wait_rows(1)
         assert box.told("pause").stdout == "paused\n"
+        wait_for(lambda: "1: nobody listens there\n" in box.told("status").stdout)
         wait_for(lambda: "paused by its owner (" in box.told("status").stdout)
         assert box.told("resume").stdout == "going on\n"
         wait_for(lambda: "paused" not in box.told("status").stdout)

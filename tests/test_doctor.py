@@ -18,6 +18,7 @@ import pytest
 
 from agent import cli, clock, connection, control
 from agent.clock import Facts
+from agent.doctor import box as doctor_box
 from agent.doctor import broker as doctor_broker
 from agent.doctor import words as doctor_words
 from agent.doctor.words import Looked, Room
@@ -473,6 +474,11 @@ def test_a_name_that_does_not_exist_is_worse_for_a_broker_than_for_a_target() ->
     assert doctor_words.of_resolver(looked, ["192.0.2.53"], []).state == "warn"
     well = doctor_words.of_resolver(looked[1:], ["192.0.2.53"], [])
     assert well.said == "t.example in 5 ms, by 192.0.2.53"
+
+
+def test_where_the_hosts_file_answers_no_name_server_gets_the_praise() -> None:
+    found = doctor_box.resolver(["localhost"], [])
+    assert found.state == "ok" and found.said.endswith("ms, by /etc/hosts")
 
 
 EMPTY = ViewCounts(0, 0, 0, 0, 0, 0, 1, None, None, 4096)

@@ -65,6 +65,10 @@ def test_one_host_is_probed_once_a_minute_and_others_meanwhile(
     ("body", "said"),
     [
         (
+            {"kind": "http", "target": "http://a.exmaple/", "error": "unknown_host"},
+            "http://a.exmaple/: no such name (a typo, or is there no network?)",
+        ),
+        (
             {"kind": "icmp", "target": "127.0.0.1", "ip": "127.0.0.1", "error": "policy",
              "detail": targets.refusal("127.0.0.1", targets.Policy())},
             "127.0.0.1: not probed: 127.0.0.1 is this machine's own; "

@@ -58,6 +58,13 @@ def test_a_pause_is_told_in_the_first_line() -> None:
     assert first.startswith("agent    calm-otter-41") and "paused by its owner" in first
 
 
+def test_why_no_broker_is_reached_is_told_with_it() -> None:
+    facts = FACTS | {"broker": None, "broker_trouble": "mqtt://a:1883: nobody listens there"}
+    line = status.text(facts).splitlines()[1]
+    assert line == "broker   none reached, mqtt://a:1883: nobody listens there"
+    assert status.text(facts | {"broker_trouble": None}).splitlines()[1] == "broker   none reached"
+
+
 @pytest.mark.parametrize(
     ("method", "said"), [("dgram", "by dgram sockets"), ("raw", "by raw sockets")]
 )

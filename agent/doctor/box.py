@@ -21,6 +21,7 @@ from agent.store_view import ViewCounts, ViewError, view
 LOOK_UP_S = 8.0
 _PING_S = 1.0
 _RESOLV = "/etc/resolv.conf"
+_HOSTS = "/etc/hosts"
 _TRIED_BYTES = 64 * 1024  # of a file that is written, to see whether the disk takes it
 
 
@@ -72,7 +73,8 @@ def resolver(brokers: Sequence[str], targets: Sequence[str]) -> Finding:
     never = Looked("", 0.0, "resolver_timeout")
     answers = errand.everywhere(hosts, _look_up, never, LOOK_UP_S + 1)
     looked = [answer.what._replace(host=answer.asked) for answer in answers]
-    return words.of_resolver(looked, _name_servers(), needed)
+    local = hosts and set(hosts) <= _names_of_this_box()
+    return words.of_resolver(looked, [_HOSTS] if local else _name_servers(), needed)
 
 
 def own_certificate(config: Config, name: str | None, clock_is_wrong: bool) -> Finding | None:
@@ -143,12 +145,20 @@ def _host(target: str) -> str | None:
 
 
 def _name_servers() -> list[str]:
+    return [row[1] for row in _rows(_RESOLV) if row[:1] == ["nameserver"] and len(row) > 1]
+
+
+def _names_of_this_box() -> set[str]:
+    """For which no name server is asked."""
+    return {name for row in _rows(_HOSTS) for name in row[1:]}
+
+
+def _rows(path: str) -> list[list[str]]:
     try:
-        with open(_RESOLV, encoding="utf-8", errors="replace") as file:
-            rows = [row.split() for row in file.read(65536).splitlines()]
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return [row.partition("#")[0].split() for row in file.read(65536).splitlines()]
     except OSError:
         return []
-    return [row[1] for row in rows if row[:1] == ["nameserver"] and len(row) > 1]
 
 
 def _why_not_written(path: str) -> str | None:

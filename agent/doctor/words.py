@@ -7,7 +7,7 @@ from agent import clock
 from agent.clock import BUILT_MS, LAST_MS
 from agent.expiry import WARN_DAYS, in_words
 from agent.store_view import ViewCounts
-from agent.wire import rfc3339
+from agent.wire import for_people, rfc3339
 
 FULL_PART = 0.8  # of what the journal may hold: then it is said
 _STUCK = 100  # results published and none confirmed
@@ -63,7 +63,7 @@ def of_icmp(method: str | None, advice: str | None) -> Finding:
 
 def of_clock(facts: clock.Facts, wall_ms: int, trust: str | None = None) -> Finding:
     """``trust``: what a running agent thinks of the clock; it has heard more than we."""
-    now, source = rfc3339(wall_ms)[:16].replace("T", " ") + " UTC", facts.source
+    now, source = for_people(rfc3339(wall_ms)), facts.source
     set_it = "let it be set: timedatectl set-ntp true; on OpenWrt: /etc/init.d/sysntpd restart"
     if not BUILT_MS <= wall_ms < LAST_MS:
         return Finding("clock", "bad", f"it says {now}, which cannot be", set_it)
