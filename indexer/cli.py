@@ -20,6 +20,11 @@ from indexer.typed import BadInput
 
 OF_ENGINES = ("elasticsearch", "elastic_transport", "opensearchpy")
 
+_NO_PARQUET = (
+    "Parquet wants pyarrow, which is not installed: pip has it, Debian has no package of it; "
+    "--format csv and ndjson want nothing"
+)
+
 Work = Callable[[argparse.Namespace], int]
 
 
@@ -28,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         flags = parse(_with_command(words))
+        if flags.command == "run" and words[0] != "run":
+            _check_first_word(flags.brokers)
         return _WORK[flags.command](flags)
     except (BadInput, config.ConfigError, StoreRefused, wire.WireError) as error:
         return _said(str(error), 2)
@@ -37,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         package = (error.name or "").partition(".")[0]
         if package in ("agent", "indexer"):
             raise
+        if package == "pyarrow":
+            return _said(_NO_PARQUET, 2)
         extra = "elastic" if package in OF_ENGINES else "indexer"
         return _said(f"{error.name} is not installed; it comes with pip install '.[{extra}]'", 2)
     except BrokenPipeError:
@@ -60,6 +69,16 @@ def _with_command(words: list[str]) -> list[str]:
     if close:
         raise BadInput(f"no such command: {first} (did you mean {close[0]}?)")
     return ["run", *words]
+
+
+def _check_first_word(brokers: Sequence[str]) -> None:
+    """Of the short form, which people type: a lone word that is neither command nor host. What
+    runs as a service says `run`, and waits for a network that is down."""
+    from indexer.run_command import is_no_host
+
+    if len(brokers) == 1 and is_no_host(brokers[0]):
+        told = " ".join(COMMANDS)
+        raise BadInput(f"{brokers[0]}: no such command, and no such host; there are: {told}")
 
 
 # --- the commands -------------------------------------------------------------------------------

@@ -261,8 +261,19 @@ def _file(values: Mapping[str, Any], name: str) -> str | None:
         return None
     path = _text(values, name)
     if not os.access(path, os.R_OK):
-        raise ConfigError(f"{_flag(name)}: {path} cannot be read")
+        raise ConfigError(f"{_flag(name)}: {path}{_why_not(name, path)}")
     return path
+
+
+def _why_not(name: str, path: str) -> str:
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        hint = "; its lines are made by swarming-indexer auth NAME ROLE" if name == "auth" else ""
+        return f": there is no such file{hint}"
+    except OSError:
+        pass
+    return " cannot be read"
 
 
 def _credentials(values: Mapping[str, Any]) -> Credentials:

@@ -69,7 +69,7 @@ def doubt(hosts: Sequence[str]) -> None:
     """A bare word that is no host may be a misspelt command: only said, for the network may be
     down at the start."""
     for host in hosts:
-        if set(host) & set(".:") or host == "localhost":
+        if not _is_bare(host):
             continue
         try:
             socket.getaddrinfo(host, None)
@@ -79,6 +79,31 @@ def doubt(hosts: Sequence[str]) -> None:
                 host,
                 " ".join(COMMANDS),
             )
+
+
+def is_no_host(word: str) -> bool:
+    """A bare word of which a name server says, soon, that there is no such host. One that does
+    not answer says nothing."""
+    answers: list[int] = []
+
+    def ask() -> None:
+        try:
+            socket.getaddrinfo(word, None)
+        except socket.gaierror as error:
+            answers.append(error.errno or 0)
+        except UnicodeError:
+            answers.append(socket.EAI_NONAME)
+
+    if not _is_bare(word):
+        return False
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(_DOUBT_S)
+    return bool(answers) and answers[0] in (socket.EAI_NONAME, socket.EAI_NODATA)
+
+
+def _is_bare(word: str) -> bool:
+    return not set(word) & set(".:") and word != "localhost"
 
 
 def _watch_dates(settings: config.Config) -> None:

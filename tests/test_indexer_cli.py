@@ -60,7 +60,8 @@ def store(tmp_path: Path) -> str:
         (["localhost", "--listen", "0.0.0.0:8080"], "--behind-proxy"),
         (["localhost", "--share", "a/b"], "--share"),
         (["localhost", "--cert", "x"], "--key"),
-        (["localhost", "--ca", "/nonexistent"], "--ca"),
+        (["localhost", "--ca", "/nonexistent"], "--ca: /nonexistent: there is no such file"),
+        (["localhost", "--auth", "/nonexistent"], "made by swarming-indexer auth"),
         (["localhost", "--mqtt", "4"], "--mqtt"),
         (["localhost", "--config", "/nonexistent"], "/nonexistent"),
         (["http://localhost"], "mqtt"),
@@ -287,6 +288,34 @@ def test_a_bare_word_that_is_no_host_may_have_been_a_command(
     assert line.startswith("bogus: no such host") and "verdict export" in line
 
 
+@pytest.mark.parametrize(
+    ("words", "error", "code"),
+    [
+        (["frobnicate"], socket.EAI_NONAME, 2),
+        (["frobnicate", "--listen", "off"], socket.EAI_NONAME, 2),
+        (["frobnicate"], socket.EAI_AGAIN, 7),  # no name server answers: the network may be down
+        (["run", "frobnicate"], socket.EAI_NONAME, 7),
+        (["here", "there"], socket.EAI_NONAME, 7),
+        (["broker.example"], socket.EAI_NONAME, 7),
+    ],
+)
+def test_a_lone_word_that_is_neither_command_nor_host_is_refused(
+    words: list[str],
+    error: int,
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def no_such_host(host: str, _: object) -> None:
+        raise socket.gaierror(error, host)
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_such_host)
+    monkeypatch.setitem(cli._WORK, "run", lambda _: 7)
+    found, _, err = said(capsys, *words)
+    assert found == code
+    assert ("no such command, and no such host; there are: run verdict" in err) is (code == 2)
+
+
 def test_the_store_stands_where_the_box_would_keep_its_journal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -492,4 +521,4 @@ def test_without_pyarrow_all_but_parquet_is_exported(
     assert said(capsys, "export", "--store", store, "--format", "csv", "--quiet")[0] == 0
     out = tmp_path / "out.parquet"
     code, _, err = said(capsys, "export", "--store", store, "--out", str(out))
-    assert code == 2 and "pyarrow is not installed" in err and not out.exists()
+    assert code == 2 and "Debian has no package of it" in err and not out.exists()

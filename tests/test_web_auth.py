@@ -1,6 +1,7 @@
 """Who may see the page and who may change it, when others than this machine can reach it."""
 
 import base64
+import getpass
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from agent import wire
-from indexer import web
+from indexer import cli, web
 from indexer.store import Store
 from indexer.web import auth
 from tests.web_house import YOU, DeskWithLoop, TestClient, filled_store
@@ -156,6 +157,17 @@ def test_the_command_makes_a_line_that_the_page_takes(tmp_path: Path) -> None:
     gate = auth.Gate(str(path), False)
     user = gate.user({"authorization": as_user(VERA)["authorization"]})
     assert user == auth.User("vera", "viewer")
+
+
+@pytest.mark.parametrize(("second", "code"), [("look", 0), ("lock", 2)])
+def test_on_a_terminal_it_asks_twice(
+    second: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typed = iter(("look", second))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr(getpass, "getpass", lambda _: next(typed))
+    assert cli.main(["auth", "vera", "viewer"]) == code
+    assert capsys.readouterr().out.startswith("vera:viewer:scrypt$") is (code == 0)
 
 
 @pytest.mark.parametrize("role", ["king", ""])

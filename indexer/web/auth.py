@@ -199,6 +199,8 @@ def run(flags: argparse.Namespace) -> int:
     """`swarming-indexer auth`: asks for a password, prints the line."""
     if sys.stdin.isatty():
         password = getpass.getpass(f"Password of {flags.name}: ")
+        if getpass.getpass("The same again: ") != password:
+            raise BadInput("these are two passwords; nothing is printed")
     else:
         password = sys.stdin.readline().rstrip("\n")
     try:
