@@ -26,7 +26,7 @@ from indexer import cli
 from indexer.ca import Authority
 from indexer.ca.invites import Invites, new_token
 from indexer.web import auth
-from indexer.web.join import WRONG
+from indexer.web.join import WRONG, plain
 from tests.certificates import Authority as Elsewhere
 from tests.certificates import Pair
 from tests.indexer_process import IndexerProcess
@@ -215,6 +215,14 @@ def test_without_tls_or_an_authority_the_page_lets_nobody_in(tmp_path: Path) -> 
             urllib.request.urlopen(request, timeout=20)
     finally:
         plain.kill()
+
+
+@pytest.mark.parametrize(("host", "shown"), [
+    ("::ffff:192.0.2.7", "192.0.2.7"), ("192.0.2.7", "192.0.2.7"), ("2001:db8::1", "2001:db8::1"),
+    ("testclient", "testclient"),
+])  # fmt: skip
+def test_an_address_of_ipv4_is_shown_as_one(host: str, shown: str) -> None:
+    assert plain(host) == shown
 
 
 def test_who_guesses_is_soon_not_listened_to_any_more_and_shuts_nobody_out(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qs
@@ -182,9 +183,18 @@ async def join(request: Request) -> Response:
         body += part
         if len(body) > MOST_BYTES:
             return JSONResponse({"error": "that is too long for a request to join"}, 413)
-    address = request.client.host if request.client else "somewhere"
+    address = plain(request.client.host) if request.client else "somewhere"
     reply = await run_in_threadpool(_door_of(request).ask, body, address)
     return JSONResponse(reply.facts, reply.status)
+
+
+def plain(host: str) -> str:
+    """An IPv4 address as one: a socket for both families shows it as ::ffff:192.0.2.1."""
+    try:
+        mapped = IPv6Address(host).ipv4_mapped
+    except ValueError:
+        return host
+    return host if mapped is None else str(mapped)
 
 
 def joining(request: Request) -> Response:
