@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDES = ("agent", "indexer")
-_SOURCES = ("agent", "indexer", "packaging", "pyproject.toml", "CHANGELOG.md")
+_SOURCES = ("agent", "indexer", "packaging", "pyproject.toml", "CHANGELOG.md", "README.md",
+            "docs")  # fmt: skip
 
 
 class Debs(NamedTuple):

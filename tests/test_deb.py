@@ -101,6 +101,17 @@ def test_what_dpkg_is_told_of_the_files_is_true(unpacked: Path) -> None:
     assert found is not None and abs(int(found[1]) - size) <= len(files)
 
 
+def test_the_documents_that_help_names_are_in_it(folders: dict[str, Path]) -> None:
+    source = "".join(path.read_text() for path in (ROOT / "indexer").rglob("*.py"))
+    named = {
+        "agent": {"docs/debian.md", "docs/links.md"},
+        "indexer": {"docs/operator.md", *re.findall(r"docs/\w+\.md", source)},
+    }
+    for side, paths in named.items():
+        home = folders[side] / f"usr/share/doc/swarming-{side}"
+        assert [path for path in ("README.md", *paths) if not (home / path).exists()] == []
+
+
 def test_its_scripts_are_sh(unpacked: Path) -> None:
     for name in ("postinst", "prerm", "postrm"):
         script = unpacked / "DEBIAN" / name

@@ -20,6 +20,7 @@ from deb_archive import Deb, pack
 from tree import ROOT, BuildError, Tree, checked_version, epoch_s, gzip_n, version
 
 DEBIAN, SYSTEMD = ROOT / "packaging" / "debian", ROOT / "packaging" / "systemd"
+DOCS = ROOT / "docs"
 LOCK = DEBIAN / "indexer.lock"
 SCRIPTS = ("postinst", "prerm", "postrm")
 MAINTAINER = "Swarming maintainers <maintainers@swarming.example>"
@@ -60,6 +61,7 @@ def agent(release: Release) -> Deb:
         tree.copy(SYSTEMD / unit, f"usr/lib/systemd/system/{unit}")
     timer = "swarming-agent-link.timer"
     tree.copy(SYSTEMD / timer, f"usr/lib/systemd/system/{timer}")
+    _put_docs(tree, "swarming-agent", "debian.md", "links.md")
     return _deb(tree, "agent", "usr/lib/swarming", release)
 
 
@@ -75,7 +77,15 @@ def indexer(release: Release) -> Deb:
     tree.copy(SYSTEMD / "swarming-indexer.sysusers", "usr/lib/sysusers.d/swarming-indexer.conf")
     tree.copy(ROOT / "packaging" / "mosquitto", "usr/share/swarming-indexer/mosquitto")
     tree.folder("etc/swarming/keys", 0o700)
+    _put_docs(tree, "swarming-indexer", *(path.name for path in DOCS.glob("*.md")))
     return _deb(tree, "indexer", home, release)
+
+
+def _put_docs(tree: Tree, name: str, *files: str) -> None:
+    """Where help and the messages say docs/…, it is there."""
+    tree.copy(ROOT / "README.md", f"usr/share/doc/{name}/README.md")
+    for file in files:
+        tree.copy(DOCS / file, f"usr/share/doc/{name}/docs/{file}")
 
 
 def ground_floor() -> list[Path]:
