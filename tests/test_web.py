@@ -271,6 +271,17 @@ def test_a_certificate_that_ends_soon_and_a_pause_are_told_beside_the_name(new: 
     assert words.tags_of(AgentRecord("pi-1", ended, 0, None, True))[-1] == "certificate ended"
 
 
+def test_a_goodbye_is_told_before_it_counts_as_gone(new: Client) -> None:
+    now_ms = wall_ms()
+    for here, shown in ((True, "said goodbye"), (False, "gone")):
+        record = AgentRecord("pi-1", {"here": False}, now_ms, now_ms, here)
+        store_of(new).put_agents([record])
+        found = Client(web.app(store_of(new), DeskWithLoop(store_of(new))), HOST)
+        (one,) = found.get("/api/agents").json()["agents"]
+        assert (one["here"], one["goodbye"]) == (here, True)
+        assert f"{shown}, " in text_of(found.get("/agents").text)
+
+
 def test_who_has_left_is_no_box_of_the_swarm_any_more(new: Client) -> None:
     now_ms = wall_ms()
     for number, name in enumerate(("pi-1", "pi-2")):

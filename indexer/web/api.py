@@ -186,6 +186,7 @@ def _agent_json(record: AgentRecord, request: Request) -> dict[str, Any]:
     return {
         "agent": record.agent,
         "here": record.here if exactly else None,
+        "goodbye": words.said_goodbye(record) if exactly else None,
         "seen": words.seen_of(record, exactly),
         "simulated": record.facts.get("simulated") is True,
         "link": words.link_of(record.facts),
@@ -297,6 +298,7 @@ ROUTES = (
             {
                 "agent": "string",
                 "here": "boolean",
+                "goodbye": "boolean",
                 "seen": "string",
                 "simulated": "boolean",
                 "link": "string",

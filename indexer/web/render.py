@@ -133,6 +133,7 @@ def _environment() -> Environment:
         "whose": words.whose,
         "is_simulated": is_simulated,
         "seen": seen,
+        "absence_of": words.absence_of,
         "tags_of": words.tags_of,
     }
     return made

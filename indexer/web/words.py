@@ -126,6 +126,18 @@ def notices_of(record: AgentRecord) -> list[str]:
     return [text for is_so, text in found if is_so]
 
 
+def said_goodbye(record: AgentRecord) -> bool:
+    """Its last word was a goodbye: it counts as gone when silence has followed for a while."""
+    return record.rip_ms is not None and record.facts.get("here") is False
+
+
+def absence_of(record: AgentRecord) -> str:
+    """For operators: "gone", "said goodbye", or nothing while it is here."""
+    if record.here:
+        return "said goodbye" if said_goodbye(record) else ""
+    return "gone"
+
+
 def tags_of(record: AgentRecord) -> list[str]:
     """What is said beside its name."""
     tags = ["paused"] if record.facts.get("paused") is True else []
