@@ -51,7 +51,7 @@ echo /j.db > /var/run/swarming/journal; touch /etc/swarming/state/name
     ("words", "status", "service", "name"),
     [
         ("join LINE", 0, ["service reload"], True),
-        ("resume", 0, ["service reload"], True),
+        ("resume", 0, [], True),
         ("join LINE", 1, [], True),
         ("leave --forget", 0, ["service reload"], False),
         ("leave", 1, [], True),
@@ -78,13 +78,13 @@ def test_that_the_box_has_left_outlives_a_journal_in_memory(root: Path) -> None:
         root,
         f"""{STUB}
         export STATUS=0
-        for word in leave resume; do
+        for word in leave resume join; do
             /usr/bin/swarming-agent $word
             rm -f /control.json
             ls /etc/swarming
         done""",
     )
-    assert said.split() == ["left", "state", "state"]
+    assert said.split() == ["left", "state", "left", "state", "state"], "only join brings it back"
 
 
 # --- what is around it ---------------------------------------------------------------------------
@@ -224,8 +224,11 @@ def test_a_box_that_left_comes_back_after_a_reboot_too(with_python: Path, kept: 
         mkdir -p /etc/swarming; : > /etc/swarming/left
         /etc/init.d/swarming-agent start
         echo '{{"left": true, "gone": true}}' > {kept}/control.json
-        /usr/bin/swarming-agent resume
+        ! /usr/bin/swarming-agent resume
         echo "list broker localhost" >> /etc/config/swarming
+        /etc/init.d/swarming-agent start
+        ! grep instance /tmp/procd
+        eval "$(grep -o 'rm -f .*' /tmp/log)"
         /etc/init.d/swarming-agent start
         cat /var/run/swarming/journal; grep instance /tmp/procd""",
         size="300m",
