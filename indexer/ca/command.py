@@ -38,6 +38,8 @@ def run(flags: argparse.Namespace) -> int:
     action = {"init": _init, "issue": _issue, "revoke": _revoke, "list": _list}[flags.action]
     try:
         return action(folder, flags)
+    except BrokenPipeError:  # whoever read the output has read enough
+        raise
     except OSError as error:
         raise CaError(f"{error.filename}: {error.strerror or error}") from error
 
@@ -55,7 +57,7 @@ def _init(folder: Path, flags: argparse.Namespace) -> int:
     print(f"The swarm's certificates are in {folder}: keep a copy of it in a safe place.\n")
     print(_for_mosquitto(folder, folder / "out", "restart", _shipped()))
     if flags.indexer != _SHIPPED_INDEXER:
-        print(f"\n{_ACL} knows {_SHIPPED_INDEXER} alone; add there:\n")
+        print(f"\n{_ACL} knows {_SHIPPED_INDEXER} alone; add there, before the restart:\n")
         print(acl_of(flags.indexer))
     print("\nThe indexer's configuration:\n")
     print(_for_indexer(authority, flags.indexer, cert))
