@@ -67,10 +67,10 @@ def test_who_names_an_agent_or_has_one_is_understood(
     assert "sudo" not in capsys.readouterr().err
 
 
-def test_doctor_says_it_too_and_does_not_miss_a_broker(
+def test_doctor_says_it_too_and_misses_neither_broker_nor_journal_of_the_users(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     cli.main(["doctor", "--link", "ethernet"])
     out = capsys.readouterr().out
     assert "?    agent        the agent of this box is the system's, which is root's -> sudo" in out
-    assert "none is named" not in out
+    assert not {"broker", "journal", "name"} & {line.split()[1] for line in out.splitlines()}

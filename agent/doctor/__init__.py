@@ -59,8 +59,11 @@ def examine(config: Config, systems: bool = False) -> Iterator[Finding]:
     yield box.resolver([broker.host for broker in brokers], _targets(config, about))
     yield box.line(config, told)
     yield box.budget(config, told)
-    yield broken or box.journal(config, told, counts)
-    yield from filter(None, [unnamed, box.own_certificate(config, name, clock_is_wrong)])
+    if not systems:
+        yield broken or box.journal(config, told, counts)
+    yield from filter(
+        None, [None if systems else unnamed, box.own_certificate(config, name, clock_is_wrong)]
+    )
     if not brokers and not systems:
         yield Finding("broker", "bad", "none is named", "swarming-agent join, or name one")
     own = epochs | {str(about[key]) for key in ("epoch", "since") if key in about}
