@@ -67,7 +67,8 @@ class Ran(NamedTuple):
 def agents_tests() -> list[Path]:
     """Those that come to the agent by what they import, and to an indexer only by a go-between.
 
-    What brings a Python of its own is the same in every combination, so it is not among them.
+    What brings a Python of its own is the same in every combination, and what starts an indexer
+    without a go-between is the indexer's, so neither is among them.
     """
     return [path for path in sorted((ROOT / "tests").glob("test_*.py")) if _is_agents(path)]
 
@@ -75,7 +76,8 @@ def agents_tests() -> list[Path]:
 def _is_agents(path: Path) -> bool:
     reached = _reached(path)
     tops = {name.partition(".")[0] for name in reached}
-    return "agent" in tops and "indexer" not in tops and "tests.pythons" not in reached
+    others = reached & {"tests.pythons", "tests.indexer_process"}
+    return "agent" in tops and "indexer" not in tops and not others
 
 
 def _reached(path: Path) -> set[str]:

@@ -144,14 +144,14 @@ def test_a_second_agent_cannot_answer_in_the_first_ones_place(tmp_path: Path) ->
 
 
 IMPOSTOR = """
-import os, socket, sys
+import contextlib, os, socket, sys
 os.setuid(int(sys.argv[2]))
 with socket.socket(socket.AF_UNIX) as listening:
     listening.bind(chr(0) + sys.argv[1])
     listening.listen()
     print(".", flush=True)
     while True:
-        with listening.accept()[0] as client:
+        with contextlib.suppress(OSError), listening.accept()[0] as client:
             client.sendall(b'{"about": {"agent": "box", "brokers": ["mqtt://203.0.113.6"]}}')
 """
 
