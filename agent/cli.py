@@ -8,7 +8,6 @@ import json
 import logging
 import os
 import re
-import socket
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -16,6 +15,7 @@ from typing import NoReturn
 
 from agent import clock, config, control, flags, log_lines, once, status, whose
 from agent.config import ConfigError
+from agent.dial import unknown_words
 from agent.notify import Notifier
 from agent.store import JournalError
 from agent.store_view import ViewError, view
@@ -81,19 +81,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _doubt(hosts: Sequence[str]) -> None:
-    """A bare word that is no host may be a misspelt command. It is only said: a box whose network
-    is down at its start cannot know, and must go on."""
-    for host in hosts:
-        if set(host) & set(".:") or host == "localhost":
-            continue
-        try:
-            socket.getaddrinfo(host, None)
-        except (OSError, UnicodeError):
-            log.warning(
-                "%s: no such host is found; if it was meant as a command, there are: %s",
-                host,
-                " ".join(_COMMANDS),
-            )
+    for host in unknown_words(hosts):
+        log.warning(
+            "%s: no such host is found; if it was meant as a command, there are: %s",
+            host,
+            " ".join(_COMMANDS),
+        )
 
 
 def probe_once(options: argparse.Namespace) -> int:

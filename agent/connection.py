@@ -21,7 +21,17 @@ from paho.mqtt import client as mqtt
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from agent.dial import STEP_S, Broker, BrokerError, Credentials, DialError, dial, parse_broker
+from agent.dial import (
+    STEP_S,
+    Broker,
+    BrokerError,
+    Credentials,
+    DialError,
+    dial,
+    is_bare,
+    parse_broker,
+    unknown_words,
+)
 from agent.mqtt_client import Client
 from agent.mqtt_events import (
     CONNACK_3,
@@ -65,7 +75,9 @@ __all__ = [
     "Received",
     "Refused",
     "Subscribed",
+    "is_bare",
     "parse_broker",
+    "unknown_words",
 ]
 
 _CALLBACKS = getattr(mqtt, "CallbackAPIVersion", None)

@@ -11,6 +11,7 @@ import socket
 import ssl
 import threading
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, NamedTuple
@@ -124,6 +125,23 @@ def secured(
         sock.close()
         raise DialError("tls", f"the TLS handshake failed: {_plain(error)}") from None
     return wrapped
+
+
+def unknown_words(hosts: Iterable[str]) -> Iterator[str]:
+    """Bare words among them of which no name server knows: perhaps misspelt commands. Blocks.
+
+    They can only be told of: at a start the network may be down, and nobody can know.
+    """
+    for host in filter(is_bare, hosts):
+        try:
+            socket.getaddrinfo(host, None)
+        except (OSError, UnicodeError):
+            yield host
+
+
+def is_bare(host: str) -> bool:
+    """A word that is a host here at most: neither a whole name nor an address."""
+    return not set(host) & set(".:") and host != "localhost"
 
 
 def authorities(path: str) -> str:

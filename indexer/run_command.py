@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from agent import certificate, log_lines
+from agent.connection import is_bare, unknown_words
 from agent.notify import Notifier
 from indexer import config
 from indexer.flags import COMMANDS
@@ -66,19 +67,12 @@ def run(flags: argparse.Namespace) -> int:
 
 
 def doubt(hosts: Sequence[str]) -> None:
-    """A bare word that is no host may be a misspelt command: only said, for the network may be
-    down at the start."""
-    for host in hosts:
-        if not _is_bare(host):
-            continue
-        try:
-            socket.getaddrinfo(host, None)
-        except (OSError, UnicodeError):
-            log.warning(
-                "%s: no such host is found; if it was meant as a command, there are: %s",
-                host,
-                " ".join(COMMANDS),
-            )
+    for host in unknown_words(hosts):
+        log.warning(
+            "%s: no such host is found; if it was meant as a command, there are: %s",
+            host,
+            " ".join(COMMANDS),
+        )
 
 
 def is_no_host(word: str) -> bool:
@@ -94,16 +88,12 @@ def is_no_host(word: str) -> bool:
         except UnicodeError:
             answers.append(socket.EAI_NONAME)
 
-    if not _is_bare(word):
+    if not is_bare(word):
         return False
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(_DOUBT_S)
     return bool(answers) and answers[0] in (socket.EAI_NONAME, socket.EAI_NODATA)
-
-
-def _is_bare(word: str) -> bool:
-    return not set(word) & set(".:") and word != "localhost"
 
 
 def _watch_dates(settings: config.Config) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import VERSION, cli, config
+from agent import VERSION, cli, config, dial
 from agent.store_view import ViewCounts
 from tests import needs
 from tests.agent_bed import ROOT, environ
@@ -143,7 +143,7 @@ def test_a_bare_word_that_is_no_host_may_have_been_a_command(
         asked.append(host)
         raise OSError("no such host")
 
-    monkeypatch.setattr(cli.socket, "getaddrinfo", no_such_host)
+    monkeypatch.setattr(dial.socket, "getaddrinfo", no_such_host)
     cli._doubt(["localhost", "broker.example", "::1", "bogus"])
     assert asked == ["bogus"], "whatever else cannot be a command"
     (line,) = (record.getMessage() for record in caplog.records)

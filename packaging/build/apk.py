@@ -15,9 +15,8 @@ from collections.abc import Sequence
 
 import openwrt
 from adb import BLOCK_ADB, BLOCK_DATA, Block, Value, block
-from ipk import flags
 from openwrt import Package
-from tree import BuildError, Entry, Tree, epoch_s
+from tree import Entry, Tree
 
 PYTHON = "3.13"  # of OpenWrt 25.12
 SCHEMA = b"ADB." + struct.pack("<I", 0x676B6370)
@@ -141,19 +140,7 @@ def _inside(folder: str, entries: Sequence[Entry]) -> list[Entry]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Writes both packages into a folder."""
-    options = flags("apk", PYTHON).parse_args(argv)
-    try:
-        made = openwrt.packages(None if options.without_bytecode else PYTHON)
-    except BuildError as error:
-        print(f"apk: {error}", file=sys.stderr)
-        return 1
-    options.out.mkdir(parents=True, exist_ok=True)
-    for package in made:
-        path = options.out / f"{package.name}-{package.version}.apk"
-        path.write_bytes(apk(package, epoch_s()))
-        print(f"{path}: {path.stat().st_size:,} bytes, {package.size:,} installed")
-    return 0
+    return openwrt.write("apk", PYTHON, "{0.name}-{0.version}.apk", apk, argv)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,12 @@ An .ipk is a gzipped tar of ./debian-binary, ./data.tar.gz and ./control.tar.gz,
 scripts are the ones that OpenWrt's build system gives to every package.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import openwrt
 from openwrt import Package
-from tree import ROOT, BuildError, Entry, epoch_s, gzip_n, tar
+from tree import Entry, gzip_n, tar
 
 PYTHON = "3.11"  # of OpenWrt 24.10
 
@@ -74,28 +72,7 @@ def _lines(words: Sequence[str]) -> bytes:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Writes both packages into a folder."""
-    options = flags("ipk", PYTHON).parse_args(argv)
-    try:
-        made = openwrt.packages(None if options.without_bytecode else PYTHON)
-    except BuildError as error:
-        print(f"ipk: {error}", file=sys.stderr)
-        return 1
-    options.out.mkdir(parents=True, exist_ok=True)
-    for package in made:
-        path = options.out / f"{package.name}_{package.version}_all.ipk"
-        path.write_bytes(ipk(package, epoch_s()))
-        print(f"{path}: {path.stat().st_size:,} bytes, {package.size:,} installed")
-    return 0
-
-
-def flags(name: str, python: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog=name, description=f"Writes .{name} packages for OpenWrt.")
-    parser.add_argument("--out", type=Path, default=ROOT / "dist", metavar="FOLDER")
-    parser.add_argument(
-        "--without-bytecode", action="store_true", help=f"sources alone: needs no Python {python}"
-    )
-    return parser
+    return openwrt.write("ipk", PYTHON, "{0.name}_{0.version}_all.ipk", ipk, argv)
 
 
 if __name__ == "__main__":

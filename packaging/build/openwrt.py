@@ -3,11 +3,15 @@
 The feed's Makefiles (packaging/openwrt) say the same for who builds with the SDK; a test compares.
 """
 
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import bytecode
 import vendor
-from tree import ROOT, Tree, version
+from tree import ROOT, BuildError, Tree, epoch_s, version
 
 FEED = ROOT / "packaging" / "openwrt"
 CODE = "usr/lib/swarming"
@@ -97,3 +101,30 @@ def luci() -> Package:
         ("luci-base", "swarming-agent"),
         tree,
     )
+
+
+def write(
+    kind: str,
+    python: str,
+    named: str,
+    pack: Callable[[Package, int], bytes],
+    argv: Sequence[str] | None,
+) -> int:
+    """Writes both packages, of either kind, into a folder; the exit status."""
+    parser = argparse.ArgumentParser(prog=kind, description=f"Writes .{kind} packages for OpenWrt.")
+    parser.add_argument("--out", type=Path, default=ROOT / "dist", metavar="FOLDER")
+    parser.add_argument(
+        "--without-bytecode", action="store_true", help=f"sources alone: needs no Python {python}"
+    )
+    options = parser.parse_args(argv)
+    try:
+        made = packages(None if options.without_bytecode else python)
+    except BuildError as error:
+        print(f"{kind}: {error}", file=sys.stderr)
+        return 1
+    options.out.mkdir(parents=True, exist_ok=True)
+    for package in made:
+        path = options.out / named.format(package)
+        path.write_bytes(pack(package, epoch_s()))
+        print(f"{path}: {path.stat().st_size:,} bytes, {package.size:,} installed")
+    return 0
