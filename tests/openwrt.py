@@ -140,3 +140,16 @@ def run_in(root: Path, script: str, size: str = "64m", before: str = "") -> str:
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
+
+
+def built_twice(kind: str, folder: Path) -> list[tuple[bytes, bytes]]:
+    """Both packages, and again from a copy with other times, elsewhere, by another umask."""
+    here, there = elsewhere(folder / "here"), folder / "another place"
+    shutil.copytree(here, there, symlinks=True)
+    for path in there.rglob("*"):
+        os.utime(path, (1, 1), follow_symlinks=False)
+    first = build(kind, folder / "first", here)
+    second = build(kind, folder / "second", there, umask=0o077)
+    names = sorted(path.name for path in first.iterdir())
+    assert len(names) == 2 and names == sorted(path.name for path in second.iterdir())
+    return [((first / name).read_bytes(), (second / name).read_bytes()) for name in names]

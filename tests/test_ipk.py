@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _imp
-import os
 import re
 import shutil
 import subprocess
@@ -36,17 +35,8 @@ def luci(folder: Path) -> Read:
 
 
 def test_the_same_sources_elsewhere_give_the_same_bytes(tmp_path: Path) -> None:
-    here = openwrt.elsewhere(tmp_path / "here")
-    there = tmp_path / "another place"
-    shutil.copytree(here, there, symlinks=True)
-    for path in there.rglob("*"):
-        os.utime(path, (1, 1), follow_symlinks=False)
-    first = openwrt.build("ipk", tmp_path / "first", here)
-    second = openwrt.build("ipk", tmp_path / "second", there, umask=0o077)
-    names = sorted(path.name for path in first.iterdir())
-    assert len(names) == 2
-    for name in names:
-        assert (first / name).read_bytes() == (second / name).read_bytes()
+    for first, second in openwrt.built_twice("ipk", tmp_path):
+        assert first == second
 
 
 def test_it_says_what_opkg_wants_to_know(agent: Read, luci: Read) -> None:
